@@ -1,0 +1,145 @@
+"""Block jobs: mirrors, backups, streams and commits, how far they are and how they ended."""
+
+from collections.abc import Callable, Iterable
+
+from msgspec import Struct
+
+from qmp_exporter.catalog.qapi import Int
+from qmp_exporter.core.family import Label, Query, Read, Sample, counter, event, gauge, query
+from qmp_exporter.core.memory import Memory
+from qmp_exporter.core.read import by
+
+
+class BlockJobInfo(Struct, frozen=True):
+    """An element of query-block-jobs, qapi/block-core.json: `status` since 2.12; `device` is the job's id."""
+
+    type: str
+    device: str
+    len: Int
+    offset: Int
+    speed: Int
+    status: str = ""
+
+
+class Finished(Struct, frozen=True):
+    """BLOCK_JOB_COMPLETED and BLOCK_JOB_CANCELLED; COMPLETED with `error` is a failure."""
+
+    type: str
+    error: str | None = None
+
+
+class JobError(Struct, frozen=True):
+    """BLOCK_JOB_ERROR."""
+
+    operation: str
+    action: str
+
+
+QUERY_BLOCK_JOBS = Query(
+    "query-block-jobs",
+    list[BlockJobInfo],
+    every="poll",
+    after=(
+        "JOB_STATUS_CHANGE",
+        "BLOCK_JOB_COMPLETED",
+        "BLOCK_JOB_CANCELLED",
+        "BLOCK_JOB_ERROR",
+        "BLOCK_JOB_READY",
+        "BLOCK_JOB_PENDING",
+    ),
+)
+QUERIES = (QUERY_BLOCK_JOBS,)
+
+BLOCK_JOBS = ("backup", "commit", "mirror", "stream")  # the JobTypes that BLOCK_JOB_* events are about
+JOB = Label("job", "The job's id; libvirt's contain counters, so it is in gauges only.", limit=32)
+TYPE = Label(
+    "type",
+    "JobType.",
+    values=(*BLOCK_JOBS, "create", "amend", "snapshot-load", "snapshot-save", "snapshot-delete"),
+    zero=BLOCK_JOBS,
+)
+STATUS = Label(
+    "status",
+    "JobStatus.",
+    values=(
+        "undefined",
+        "created",
+        "running",
+        "paused",
+        "ready",
+        "standby",
+        "waiting",
+        "pending",
+        "aborting",
+        "concluded",
+        "null",
+    ),
+)
+RESULT = Label("result", "How the job ended.", values=("completed", "failed", "cancelled"))
+OPERATION = Label("operation", "IoOperationType.", values=("read", "write"))
+ACTION = Label("action", "BlockErrorAction.", values=("ignore", "report", "stop"))
+
+
+def each(number: Callable[[BlockJobInfo], int]) -> Read[list[BlockJobInfo]]:
+    def read(jobs: list[BlockJobInfo], _memory: Memory) -> Iterable[Sample]:
+        for job in jobs:
+            yield (job.device, job.type), number(job)
+
+    return read
+
+
+def status(jobs: list[BlockJobInfo], _memory: Memory) -> Iterable[Sample]:
+    for job in jobs:
+        if job.status:
+            yield (job.device, job.type, job.status), 1
+
+
+def completed(job: Finished, _memory: Memory) -> Iterable[Sample]:
+    yield (job.type, "completed" if job.error is None else "failed"), 1
+
+
+def cancelled(job: Finished, _memory: Memory) -> Iterable[Sample]:
+    yield (job.type, "cancelled"), 1
+
+
+FAMILIES = (
+    gauge(
+        "qemu_block_job_offset_bytes",
+        "How far the block job is, by query-block-jobs.",
+        query(QUERY_BLOCK_JOBS, each(lambda job: job.offset)),
+        labels=(JOB, TYPE),
+    ),
+    gauge(
+        "qemu_block_job_length_bytes",
+        "How far the block job has to go, by query-block-jobs; it grows while the guest writes to a mirrored disk.",
+        query(QUERY_BLOCK_JOBS, each(lambda job: job.len)),
+        labels=(JOB, TYPE),
+    ),
+    gauge(
+        "qemu_block_job_speed_limit_bytes_per_second",
+        "How fast the block job may go, by query-block-jobs; 0 is no limit.",
+        query(QUERY_BLOCK_JOBS, each(lambda job: job.speed)),
+        labels=(JOB, TYPE),
+    ),
+    gauge(
+        "qemu_block_job_status",
+        "The status of the block job by query-block-jobs: 1 for the one it has, 0 for the others.",
+        query(QUERY_BLOCK_JOBS, status),
+        labels=(JOB, TYPE, STATUS),
+        onehot=True,
+    ),
+    counter(
+        "qemu_block_jobs_finished_total",
+        "Block jobs that ended, by BLOCK_JOB_COMPLETED and BLOCK_JOB_CANCELLED; a mirror that is cancelled when ready "
+        "has completed.",
+        event("BLOCK_JOB_COMPLETED", Finished, completed),
+        event("BLOCK_JOB_CANCELLED", Finished, cancelled),
+        labels=(TYPE, RESULT),
+    ),
+    counter(
+        "qemu_block_job_errors_total",
+        "I/O errors of block jobs, by BLOCK_JOB_ERROR.",
+        event("BLOCK_JOB_ERROR", JobError, by("operation", "action")),
+        labels=(OPERATION, ACTION),
+    ),
+)

@@ -1,0 +1,83 @@
+"""The monitor itself: is it there, does it answer, what does it send."""
+
+from collections.abc import Iterable
+
+from qmp_exporter.core.family import ANY_EVENT, ANY_REPLY, Label, Remember, Sample, Source, counter, gauge, life
+from qmp_exporter.core.memory import Memory
+from qmp_exporter.core.read import by, level, moment, once
+
+STATE = Label(
+    "state",
+    "What became of the last attempt to reach the monitor.",
+    values=("connecting", "connected", "busy", "missing", "refused", "denied", "foreign", "error"),
+)
+AFTER = Label(
+    "after", "Whether the end was announced (SHUTDOWN) or not (crash, kill, detach).", values=("shutdown", "none")
+)
+EVENT = Label("event", "The event as QEMU names it.", pattern=r"[A-Z0-9_]{1,64}")
+
+
+def state(current: str, _memory: Memory) -> tuple[Sample, ...]:
+    return (((current,), 1),)
+
+
+def announced(_payload: None, memory: Memory) -> Iterable[Sample]:
+    yield (("shutdown" if memory.ending else "none",), 1)
+
+
+def ends(_payload: None, memory: Memory) -> None:
+    memory.ending = True
+
+
+def goes_on(_payload: None, memory: Memory) -> None:
+    """With -no-shutdown QEMU survives a SHUTDOWN; after a reset or a resume the end is a surprise again."""
+    memory.ending = False
+
+
+REMEMBER = (
+    Remember("SHUTDOWN", None, ends),
+    Remember("RESET", None, goes_on),
+    Remember("RESUME", None, goes_on),
+)
+
+FAMILIES = (
+    gauge(
+        "qemu_up",
+        "1 when the monitor is negotiated and the first round of queries is complete, else 0.",
+        life("watched", level(0)),
+        life("resynced", level(1)),
+        life("disconnected", level(0)),
+        lasting=True,
+    ),
+    gauge(
+        "qemu_monitor_state",
+        "What became of the monitor: 1 for its state, 0 for the others; busy is a connection without a greeting.",
+        life("monitor", state),
+        labels=(STATE,),
+        onehot=True,
+        lasting=True,
+    ),
+    counter("qemu_monitor_connects_total", "Sessions established with the monitor.", life("connected", once)),
+    counter(
+        "qemu_monitor_disconnects_total",
+        "Sessions that ended, by whether QEMU had announced its end with SHUTDOWN or WATCHDOG poweroff.",
+        life("disconnected", announced),
+        labels=(AFTER,),
+    ),
+    gauge(
+        "qemu_monitor_last_reply_timestamp_seconds",
+        "When the monitor last answered a query, whichever.",
+        Source(ANY_REPLY, None, moment, replaces=False),
+    ),
+    counter(
+        "qemu_events_total",
+        "Events received from QEMU, by name.",
+        Source(ANY_EVENT, None, by("name"), replaces=False),
+        labels=(EVENT,),
+    ),
+    gauge(
+        "qemu_last_event_timestamp_seconds",
+        "When the newest event happened, by its own timestamp.",
+        Source(ANY_EVENT, None, moment, replaces=False),
+    ),
+)

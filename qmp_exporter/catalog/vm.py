@@ -1,0 +1,251 @@
+"""The machine as a whole: who it is, whether it runs, what stopped, reset or ended it."""
+
+from collections.abc import Iterable
+
+from msgspec import Struct, field
+
+from qmp_exporter.catalog.qapi import Int
+from qmp_exporter.core.family import Label, Query, Remember, Sample, counter, event, gauge, life, query, signal
+from qmp_exporter.core.memory import Memory
+from qmp_exporter.core.read import by, level, once
+from qmp_exporter.core.wire import Greeting
+
+
+class NameInfo(Struct, frozen=True):
+    """qapi/misc.json; no `name` where -name was not given."""
+
+    name: str = ""
+
+
+class UuidInfo(Struct, frozen=True):
+    """qapi/machine.json; all zeros where -uuid was not given."""
+
+    uuid: str = field(name="UUID", default="")
+
+
+class StatusInfo(Struct, frozen=True):
+    """qapi/run-state.json."""
+
+    running: bool
+    status: str
+
+
+class Ended(Struct, frozen=True):
+    """RESET and SHUTDOWN, qapi/run-state.json: `guest` since 2.10, `reason` since 4.0."""
+
+    guest: bool | None = None
+    reason: str = ""
+
+
+class Watchdog(Struct, frozen=True):
+    """WATCHDOG, qapi/run-state.json."""
+
+    action: str
+
+
+class RtcChange(Struct, frozen=True):
+    """RTC_CHANGE, qapi/misc.json."""
+
+    offset: Int
+
+
+# Every event after which the run state may be another.  STOP says no reason, RESET turns a stopped VM into `prelaunch`
+# without a word, a migration or a panic may stop it.
+STATE_EVENTS = (
+    "STOP",
+    "RESUME",
+    "RESET",
+    "SHUTDOWN",
+    "SUSPEND",
+    "SUSPEND_DISK",
+    "WAKEUP",
+    "MIGRATION",
+    "GUEST_PANICKED",
+    "WATCHDOG",
+)
+
+QUERY_NAME = Query("query-name", NameInfo)
+QUERY_UUID = Query("query-uuid", UuidInfo)
+QUERY_STATUS = Query("query-status", StatusInfo, every="poll", after=STATE_EVENTS, spacing=0.02)
+QUERIES = (QUERY_STATUS, QUERY_NAME, QUERY_UUID)
+
+STATE = Label(
+    "state",
+    "A RunState of QEMU (qapi/run-state.json); unknown is one that this exporter has not heard of.",
+    values=(
+        "debug",
+        "inmigrate",
+        "internal-error",
+        "io-error",
+        "paused",
+        "postmigrate",
+        "prelaunch",
+        "finish-migrate",
+        "restore-vm",
+        "running",
+        "save-vm",
+        "shutdown",
+        "suspended",
+        "watchdog",
+        "guest-panicked",
+        "colo",
+        "unknown",
+    ),
+)
+SHUTDOWN_CAUSES = (
+    "none",
+    "host-error",
+    "host-qmp-quit",
+    "host-qmp-system-reset",
+    "host-signal",
+    "host-ui",
+    "guest-shutdown",
+    "guest-reset",
+    "guest-panic",
+    "subsystem-reset",
+    "snapshot-load",
+    "guest",
+    "host",
+    "unknown",
+)
+RESET_REASON = Label(
+    "reason",
+    "ShutdownCause; guest or host before QEMU 4.0, unknown before 2.10.",
+    values=SHUTDOWN_CAUSES,
+    zero=("guest-reset", "host-qmp-system-reset"),
+)
+SHUTDOWN_REASON = Label(
+    "reason",
+    "ShutdownCause; guest or host before QEMU 4.0, unknown before 2.10.",
+    values=SHUTDOWN_CAUSES,
+    zero=("guest-shutdown", "host-qmp-quit", "host-signal"),
+)
+WATCHDOG_ACTION = Label(
+    "action",
+    "WatchdogAction: what QEMU did when the watchdog expired.",
+    values=("reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi"),
+)
+NAME = Label("name", "What -name says.")
+UUID = Label("uuid", "What -uuid says.")
+VERSION = Label("version", "QEMU's version, from the greeting.")
+
+
+def note_version(greeting: Greeting, memory: Memory) -> None:
+    memory.name = memory.uuid = ""
+    memory.version = greeting.version
+
+
+def note_name(info: NameInfo, memory: Memory) -> None:
+    memory.name = info.name
+
+
+def note_uuid(info: UuidInfo, memory: Memory) -> None:
+    memory.uuid = info.uuid
+
+
+def note_change(_payload: None, memory: Memory) -> None:
+    memory.run_state_hint = memory.at
+
+
+def note_status(info: StatusInfo, memory: Memory) -> None:
+    """The event that announced the change says when it happened, its query only when it was seen."""
+    if info.status != memory.run_state:
+        memory.run_state = info.status
+        memory.run_state_since = memory.run_state_hint or memory.at
+    memory.run_state_hint = 0.0
+
+
+def note_watchdog(watchdog: Watchdog, memory: Memory) -> None:
+    """WATCHDOG with action poweroff ends QEMU without a SHUTDOWN."""
+    if watchdog.action == "poweroff":
+        memory.ending = True
+
+
+def identity(_payload: object, memory: Memory) -> tuple[Sample, ...]:
+    return (((memory.name, memory.uuid, memory.version), 1),)
+
+
+def since(_payload: StatusInfo, memory: Memory) -> tuple[Sample, ...]:
+    return (((), memory.run_state_since),)
+
+
+def running(info: StatusInfo, _memory: Memory) -> tuple[Sample, ...]:
+    return (((), int(info.running)),)
+
+
+def cause(ended: Ended, _memory: Memory) -> Iterable[Sample]:
+    if ended.reason:
+        yield (ended.reason,), 1
+    elif ended.guest is not None:
+        yield ("guest" if ended.guest else "host",), 1
+    else:
+        yield ("unknown",), 1
+
+
+REMEMBER = (
+    Remember("connected", None, note_version),
+    Remember("query-name", NameInfo, note_name),
+    Remember("query-uuid", UuidInfo, note_uuid),
+    *(Remember(name, None, note_change) for name in STATE_EVENTS),
+    Remember("query-status", StatusInfo, note_status),
+    Remember("WATCHDOG", Watchdog, note_watchdog),
+)
+
+FAMILIES = (
+    gauge(
+        "qemu_vm_info",
+        "Who the VM is: always 1, from query-name, query-uuid and the greeting.",
+        life("connected", identity),
+        query(QUERY_NAME, identity),
+        query(QUERY_UUID, identity),
+        labels=(NAME, UUID, VERSION),
+    ),
+    gauge(
+        "qemu_vm_state",
+        "The run state by query-status: 1 for the state the VM is in, 0 for the others.",
+        query(QUERY_STATUS, by("status")),
+        labels=(STATE,),
+        onehot=True,
+    ),
+    gauge(
+        "qemu_vm_running",
+        "1 only while vCPUs run, by query-status; STOP sets it to 0 at once.",
+        query(QUERY_STATUS, running),
+        signal("STOP", level(0)),
+    ),
+    gauge(
+        "qemu_vm_state_change_timestamp_seconds",
+        "When the run state of query-status last changed, or was first seen on this connection to the monitor.",
+        query(QUERY_STATUS, since),
+    ),
+    counter("qemu_vm_stops_total", "Times the vCPUs were stopped, by STOP.", signal("STOP", once)),
+    counter("qemu_vm_resumes_total", "Times the vCPUs were set going again, by RESUME.", signal("RESUME", once)),
+    counter(
+        "qemu_vm_resets_total",
+        "Times the machine was reset, by RESET; firmware often adds a guest-reset of its own to a reset by the host.",
+        event("RESET", Ended, cause),
+        labels=(RESET_REASON,),
+    ),
+    counter(
+        "qemu_vm_shutdowns_total",
+        "Times the machine was shut down, by SHUTDOWN; with -no-shutdown QEMU stays.",
+        event("SHUTDOWN", Ended, cause),
+        labels=(SHUTDOWN_REASON,),
+    ),
+    counter(
+        "qemu_watchdog_expirations_total",
+        "Times the emulated watchdog expired, by what QEMU then did: WATCHDOG, of which it sends one a second at most.",
+        event("WATCHDOG", Watchdog, by("action")),
+        labels=(WATCHDOG_ACTION,),
+    ),
+    counter(
+        "qemu_rtc_changes_total",
+        "Times the guest set its clock, by RTC_CHANGE, of which QEMU sends one a second at most.",
+        signal("RTC_CHANGE", once),
+    ),
+    gauge(
+        "qemu_rtc_offset_seconds",
+        "How far the guest has moved its clock from the one QEMU gave it, by RTC_CHANGE.",
+        event("RTC_CHANGE", RtcChange, lambda change, _memory: (((), change.offset),)),
+    ),
+)

@@ -1,0 +1,143 @@
+"""Events, replies and the time -> the query to send next: one at a time, follow-ups before polls, storms coalesced."""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from .family import Query
+
+SLOW_INTERVAL = 60.0  # seconds between two of the queries that touch image files, which can hang with the storage
+STUCK = 60.0  # seconds after which a query that was never answered no longer keeps others from being sent
+MAX_OVERTAKEN = 3  # replies dropped in a row; beyond that a storm would leave the page without any answer at all
+
+
+class CommandInfo(Struct, frozen=True):
+    """An element of query-commands (qapi/introspect.json)."""
+
+    name: str
+
+
+QUERY_COMMANDS = Query("query-commands", list[CommandInfo])
+
+
+class Agenda:
+    """The queries of one VM that are wanted, and the one that is in flight.
+
+    QEMU runs the commands of all its monitors one after the other in its main loop: a second query in flight would not
+    be answered sooner, only take a turn from its manager.  Times are seconds on a clock that never jumps.
+    """
+
+    def __init__(self, queries: tuple[Query, ...], poll_interval: float) -> None:
+        self._queries = queries
+        self._poll_interval = poll_interval
+        self.stop()
+
+    def stop(self) -> None:
+        """No monitor: nothing is wanted, nothing in flight."""
+        self._offered: tuple[Query, ...] = ()
+        self._settles: dict[str, list[Query]] = {}
+        self._urgent: dict[Query, None] = {}  # wanted because an event said so, in the order of the events
+        self._wanted: dict[Query, None] = {}  # wanted because it is time
+        self._resync: set[Query] | None = None
+        self._sent_at: dict[Query, float] = {}
+        self._dropped: dict[Query, int] = {}
+        self._poll_at = self._slow_at = float("inf")
+        self.in_flight: Query | None = None
+        self._overtaken = self._said_late = False
+
+    def start(self, now: float, chance: float) -> None:
+        """A monitor was negotiated.  `chance` in [0, 1) spreads the polls of VMs that connected together."""
+        self.stop()
+        self._wanted[QUERY_COMMANDS] = None
+        self._poll_at = now + self._poll_interval * (1 + chance) / 2
+        self._slow_at = now + max(SLOW_INTERVAL, self._poll_interval) * (1 + chance) / 2
+
+    def offer(self, commands: Iterable[str] | None) -> None:
+        """QEMU has these commands (None: it would not say, and is taken to have all).  They are wanted now."""
+        names = frozenset(query.command for query in self._queries) if commands is None else frozenset(commands)
+        self._offered = tuple(
+            query for query in self._queries if query.command in names and query.instead_of_newer not in names
+        )
+        self._settles = {}
+        for query in self._offered:
+            for event in query.after:
+                self._settles.setdefault(event, []).append(query)
+        self._wanted.update(dict.fromkeys(self._offered))
+        self._resync = set(self._offered)
+
+    @property
+    def resynced(self) -> bool:
+        """Every query of the connect was answered, be it by an error."""
+        return self._resync is not None and not self._resync
+
+    def happened(self, event: str) -> None:
+        """An event: the queries that settle it are wanted at once, and a reply on its way may be older than it."""
+        for query in self._settles.get(event, ()):
+            self._urgent[query] = None
+            if query is self.in_flight:
+                self._overtaken = True
+
+    def next(self, now: float) -> Query | None:
+        """The query to send now, if any; it counts as sent."""
+        if now >= self._poll_at:
+            self._poll_at = now + self._poll_interval
+            self._wanted.update(dict.fromkeys(query for query in self._offered if query.every == "poll"))
+        if now >= self._slow_at:
+            self._slow_at = now + max(SLOW_INTERVAL, self._poll_interval)
+            self._wanted.update(dict.fromkeys(query for query in self._offered if query.every == "slow"))
+        if self.in_flight is not None and now < self._sent_at[self.in_flight] + STUCK:
+            return None
+        for query in (*self._urgent, *self._wanted):
+            if now >= self._ready_at(query):
+                self.ask(query, now)
+                return query
+        return None
+
+    def ask(self, query: Query, now: float) -> None:
+        """Take note that this query is sent now, be it its turn or not."""
+        self._urgent.pop(query, None)
+        self._wanted.pop(query, None)
+        self.in_flight, self._overtaken, self._said_late = query, False, False
+        self._sent_at[query] = now
+
+    def due(self, now: float) -> float:
+        """Seconds until `next` or `late` may have something to say, if nothing happens before."""
+        if self.in_flight is not None:
+            sent_at = self._sent_at[self.in_flight]
+            at = sent_at + (STUCK if self._said_late else self.in_flight.timeout)
+        else:
+            at = min((self._ready_at(query) for query in (*self._urgent, *self._wanted)), default=float("inf"))
+        return max(0.0, min(at, self._poll_at, self._slow_at) - now)
+
+    def late(self, now: float) -> Query | None:
+        """The query in flight, once, when it has gone unanswered for its time-out."""
+        query = self.in_flight
+        if query is None or self._said_late or now < self._sent_at[query] + query.timeout:
+            return None
+        self._said_late = True
+        return query
+
+    def answered(self, query: Query) -> bool:
+        """A reply came: is it still true?  If not, the query is wanted again already."""
+        overtaken = query is self.in_flight and self._overtaken
+        if query is self.in_flight:
+            self.in_flight = None
+        if overtaken and self._dropped.get(query, 0) < MAX_OVERTAKEN:
+            self._dropped[query] = self._dropped.get(query, 0) + 1
+            return False
+        self._dropped.pop(query, None)
+        self._done(query)
+        return True
+
+    def failed(self, query: Query) -> None:
+        """An error came instead of a reply."""
+        if query is self.in_flight:
+            self.in_flight = None
+        self._done(query)
+
+    def _done(self, query: Query) -> None:
+        if self._resync:
+            self._resync.discard(query)
+
+    def _ready_at(self, query: Query) -> float:
+        return self._sent_at.get(query, float("-inf")) + query.spacing

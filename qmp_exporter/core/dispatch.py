@@ -1,0 +1,116 @@
+"""The catalog -> tables that say, for each message, which rows it feeds and how."""
+
+from collections.abc import Callable, Iterable
+from itertools import product
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from .agenda import QUERY_COMMANDS
+from .family import ANY_EVENT, ANY_REPLY, LIFE, Family, Labels, Note, Query, Read, Remember, Sample
+from .memory import Memory
+from .samples import Samples
+
+Apply = Callable[[Samples, int, Iterable[Sample]], None]
+
+
+class Feed(NamedTuple):
+    """What one kind of payload does: decoded once, remembered first, then read by each row."""
+
+    decode: Callable[[bytes | Raw], Any] | None
+    notes: tuple[Note[Any], ...]
+    rows: tuple[tuple[int, Apply, Read[Any]], ...]
+
+    def read(self, samples: Samples, memory: Memory, payload: Any) -> None:
+        for note in self.notes:
+            note(payload, memory)
+        for index, apply, read in self.rows:
+            apply(samples, index, read(payload, memory))
+
+
+class Dispatch:
+    """Made once from the catalog and shared by all VMs.
+
+    :raise ValueError: the catalog contradicts itself: two families that OpenMetrics would take for one, a row fed by
+        a query that nobody asks, an unknown word of LIFE.
+    """
+
+    def __init__(
+        self, families: tuple[Family, ...], queries: tuple[Query, ...], remember: tuple[Remember, ...] = ()
+    ) -> None:
+        self.families = families
+        self.queries = queries
+        self.commands = frozenset(query.command for query in (QUERY_COMMANDS, *queries))
+        self._check_names()
+        self._feeds = self._compile(remember)
+        self.zeros = tuple(
+            (index, family) for index, family in enumerate(families) if family.counts_events and family.sources
+        )
+        self.perishable = tuple(
+            index for index, family in enumerate(families) if family.kind == "gauge" and not family.lasting
+        )
+        self.device_rows = tuple(
+            (index, position)
+            for index, family in enumerate(families)
+            for position, label in enumerate(family.labels)
+            if label.name == "device" and family.counts_events
+        )
+
+    def feeds(self, name: str) -> tuple[Feed, ...]:
+        return self._feeds.get(name, ())
+
+    def foreseen(self, family: Family, memory: Memory) -> Iterable[Labels]:
+        """The combinations of labels under which a counter can be expected to count."""
+        return product(*(label.foreseen(memory) for label in family.labels))
+
+    def _check_names(self) -> None:
+        seen: dict[str, str] = {}
+        for family in self.families:
+            bare = family.name.removesuffix("_total")
+            if bare in seen:
+                raise ValueError(f"{family.name} and {seen[bare]} are one family in OpenMetrics")
+            seen[bare] = family.name
+
+    def _compile(self, remember: tuple[Remember, ...]) -> dict[str, tuple[Feed, ...]]:
+        grouped: dict[str, dict[Any, tuple[list[Note[Any]], list[tuple[int, Apply, Read[Any]]]]]] = {}
+
+        def group(name: str, payload: Any) -> tuple[list[Note[Any]], list[tuple[int, Apply, Read[Any]]]]:
+            known = name in self.commands or name in LIFE or name in {ANY_EVENT, ANY_REPLY} or name.isupper()
+            if not known:
+                raise ValueError(f"{name}: neither an event, nor a query of the catalog, nor one of {LIFE}")
+            return grouped.setdefault(name, {}).setdefault(payload, ([], []))
+
+        for one in remember:
+            group(one.name, one.payload)[0].append(one.note)
+        for index, family in enumerate(self.families):
+            for source in family.sources:
+                read = one_hot(family, source.read) if family.onehot else source.read
+                apply = _apply(family, replaces=source.replaces)
+                group(source.name, source.payload)[1].append((index, apply, read))
+        return {
+            name: tuple(
+                Feed(payload and msgspec.json.Decoder(payload).decode, tuple(notes), tuple(rows))
+                for payload, (notes, rows) in by_payload.items()
+            )
+            for name, by_payload in grouped.items()
+        }
+
+
+def _apply(family: Family, *, replaces: bool) -> Apply:
+    if replaces:
+        return Samples.replace
+    return Samples.count if family.kind == "counter" else Samples.put
+
+
+def one_hot(family: Family, read: Read[Any]) -> Read[Any]:
+    """A reader of the state that is -> a reader of all states, 1 for that one and 0 for the others."""
+    states = family.labels[-1].values
+
+    def expanded(payload: Any, memory: Memory) -> Iterable[Sample]:
+        for labels, _ in read(payload, memory):
+            current = labels[-1] if labels[-1] in states else "unknown"  # where a list lacks it, all are 0
+            for state in states:
+                yield (*labels[:-1], state), int(state == current)
+
+    return expanded

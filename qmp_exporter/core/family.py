@@ -1,0 +1,174 @@
+"""The words in which a metric is declared: label, query, source, family."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from .memory import Memory
+
+P = TypeVar("P")
+Labels = tuple[str, ...]
+Sample = tuple[Labels, float]
+Read = Callable[[P, Memory], Iterable[Sample]]
+Note = Callable[[P, Memory], None]
+OTHER = "other"  # what a value becomes that a closed list does not have, or that is one too many
+MAX_LABEL = 128  # characters; names of disks and jobs are shorter, and a page must not be anybody's to fill
+_UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Any string as a label value: bounded, without what breaks parsers and encoders (controls, lone surrogates)."""
+    return _UNPRINTABLE.sub("\ufffd", text[:MAX_LABEL])
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label, with a sentence about it and where its values come from.
+
+    `values` is the closed list of a QAPI enum; a label without one is open and bounded by `limit` values per VM.
+    `zero` says for which values a counter exists at 0 before anything happened: all of a closed list unless said
+    otherwise, and for an open label those that the VM is known to have.  `pattern` is what an open label's values
+    match; one that does not becomes `other`.
+    """
+
+    name: str
+    help: str
+    values: tuple[str, ...] = ()
+    zero: tuple[str, ...] | Callable[[Memory], tuple[str, ...]] | None = None
+    limit: int = 128
+    pattern: str = ""
+
+    def clean(self, value: str) -> str:
+        """A value as it may stand on the page."""
+        if self.values:
+            return value if value in self.values else OTHER
+        if self.pattern and not re.fullmatch(self.pattern, value):
+            return OTHER
+        return printable(value)
+
+    def foreseen(self, memory: Memory) -> tuple[str, ...]:
+        if self.zero is None:
+            return self.values
+        return self.zero(memory) if callable(self.zero) else self.zero
+
+    @property
+    def capacity(self) -> int:
+        return len(self.values) + 1 if self.values else self.limit
+
+
+Cadence = Literal["connect", "poll", "slow"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # one of a kind: hashed as itself, which is cheap
+class Query:
+    """A command that may be sent to a monitor.  The catalog's queries are the allow-list: nothing else leaves.
+
+    `every`: asked at each connect, and besides with each poll or at the slow cadence of those that touch image files.
+    `after`: events that this query settles; a reply that one of them overtook is dropped and asked again.
+    `spacing`: seconds between two of them, so that a storm of events costs QEMU's main loop little.
+    `instead_of_newer`: not sent where QEMU has that newer command.
+    """
+
+    command: str
+    returns: Any
+    every: Cadence = "connect"
+    after: tuple[str, ...] = ()
+    spacing: float = 0.05
+    timeout: float = 5.0
+    instead_of_newer: str = ""
+
+
+class Source(NamedTuple):
+    """What feeds a row: `name` is an event, a command, or a word of the link's own life (`connected` ...)."""
+
+    name: str
+    payload: Any  # the type to decode into; None: the payload is not looked at
+    read: Read[Any]
+    replaces: bool  # a reply is the whole truth about its family; an event is one change to it
+
+
+class Remember(NamedTuple):
+    """A row that feeds no metric, but the memory that other rows read.  Runs before them."""
+
+    name: str
+    payload: Any
+    note: Note[Any]
+
+
+ANY_EVENT = "any event"
+ANY_REPLY = "any reply"
+LIFE = ("watched", "monitor", "connected", "resynced", "disconnected")
+
+
+def event(name: str, payload: type[P], read: Read[P]) -> Source:
+    return Source(name, payload, read, replaces=False)
+
+
+def signal(name: str, read: Read[None]) -> Source:
+    """An event whose name says it all: its payload, if it has any, is not looked at."""
+    return Source(name, None, read, replaces=False)
+
+
+def query(asked: Query, read: Read[Any]) -> Source:
+    return Source(asked.command, asked.returns, read, replaces=True)
+
+
+def life(name: str, read: Read[Any]) -> Source:
+    """Something that happened to our link rather than to the VM: one of LIFE."""
+    return Source(name, None, read, replaces=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One row of the catalog: a metric and what feeds it.
+
+    `onehot`: the last label holds a state; `read` yields the state that is, and every other one becomes 0.
+    `lasting`: a gauge about our link, which stays when the monitor is lost.
+    """
+
+    kind: Literal["counter", "gauge"]
+    name: str
+    help: str
+    labels: tuple[Label, ...]
+    sources: tuple[Source, ...]
+    onehot: bool = False
+    lasting: bool = False
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"qemu_[a-z0-9_]+", self.name):
+            raise ValueError(f"{self.name}: want qemu_ and lower case")
+        if (self.kind == "counter") != self.name.endswith("_total"):
+            raise ValueError(f"{self.name}: counters, and only they, end in _total")
+        if not re.fullmatch(r'[A-Z0-9][^"\\\n]*\.', self.help):
+            raise ValueError(f"{self.name}: help is one sentence with its full stop, without quotes or backslashes")
+        if self.onehot and not (self.labels and self.labels[-1].values):
+            raise ValueError(f"{self.name}: the last label of a one-hot gauge is a closed list")
+
+    @property
+    def counts_events(self) -> bool:
+        """Counted by us: still true when the VM is out of reach, and foreseeable combinations start at 0."""
+        return self.kind == "counter" and not any(source.replaces for source in self.sources)
+
+    @property
+    def capacity(self) -> int:
+        """How many series one VM may have of this family."""
+        product = 1
+        for label in self.labels:
+            product *= label.capacity
+        return product
+
+
+def counter(name: str, help: str, *sources: Source, labels: tuple[Label, ...] = ()) -> Family:  # noqa: A002  the exposition format's own word
+    return Family("counter", name, help, labels, sources)
+
+
+def gauge(
+    name: str,
+    help: str,  # noqa: A002  the exposition format's own word
+    *sources: Source,
+    labels: tuple[Label, ...] = (),
+    onehot: bool = False,
+    lasting: bool = False,
+) -> Family:
+    return Family("gauge", name, help, labels, sources, onehot, lasting)

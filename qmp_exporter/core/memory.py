@@ -1,0 +1,157 @@
+"""What rows must remember of a VM between messages: which node belongs to which device, who is logged in to VNC ..."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+UNKNOWN_DEVICE = "unknown"
+MAX_STRANGERS = 64  # nodes waiting to be told which device they belong to; more come from a broken peer only
+
+
+class Attached(NamedTuple):
+    """A block device as query-block and query-blockstats name it; an absent name is empty."""
+
+    device: str  # the drive id; empty with -blockdev
+    qdev: str  # the qdev id, bare or as a QOM path
+    node: str  # the root node attached to the device; empty where there is no medium
+
+
+class Devices:
+    """Gives one disk one name: the drive id, else the qdev id, else the node name.
+
+    With -blockdev an event names only a node, and which device that is has to be remembered from a query.
+    """
+
+    def __init__(self) -> None:
+        self.names: tuple[str, ...] = ()
+        self.trays: tuple[str, ...] = ()
+        self.renamed: dict[str, str] = {}  # nodes met before it was known which device they belong to
+        self.news = False  # devices or trays are not the same as before; for whoever looks to reset
+        self._by_node: dict[str, str] = {}
+        self._strangers: set[str] = set()
+
+    def learn(self, attached: Iterable[Attached]) -> None:
+        """Take the whole truth about what is attached."""
+        by_node: dict[str, str] = {}
+        names: dict[str, None] = {}
+        for one in attached:
+            name = device_name(one.device, one.qdev, one.node)
+            names[name] = None
+            if one.node:
+                by_node[one.node] = name
+        self.news |= tuple(names) != self.names
+        self.names, self._by_node = tuple(names), by_node
+        self.renamed = {node: by_node[node] for node in self._strangers & by_node.keys() if by_node[node] != node}
+        self.news |= bool(self.renamed)
+        self._strangers.clear()
+
+    def learn_trays(self, names: Iterable[str]) -> None:
+        trays = tuple(names)
+        self.news |= trays != self.trays
+        self.trays = trays
+
+    def name(self, device: str, qdev: str, node: str) -> str:
+        """The name of the device that an event is about, from whichever of the three it carries."""
+        if device or qdev:
+            return device_name(device, qdev, node)
+        known = self._by_node.get(node)
+        if known:
+            return known
+        if node and len(self._strangers) < MAX_STRANGERS:
+            self._strangers.add(node)
+        return node or UNKNOWN_DEVICE
+
+
+def device_name(device: str, qdev: str, node: str) -> str:
+    return device or _bare(qdev) or node or UNKNOWN_DEVICE
+
+
+def _bare(qdev: str) -> str:
+    """/machine/peripheral/virtio-disk0/virtio-backend -> virtio-disk0; a bare id stays as it is."""
+    if not qdev.startswith("/machine/"):
+        return qdev
+    parts = qdev.split("/")  # "", "machine", "peripheral" or "unattached", the id, the device's own parts
+    return parts[3] if len(parts) > 3 else ""
+
+
+VncClient = tuple[
+    str, str, str
+]  # family, host, service: not unique behind a unix socket, where host and service are ""
+
+
+class VncClients:
+    """Who is connected to the VNC servers, and how many of those have not logged in (yet).
+
+    The query tells who is connected and the events who logged in.  A client that was there before us counts as logged
+    in: one that never logs in does not stay long.
+    """
+
+    def __init__(self) -> None:
+        self._clients: Counter[VncClient] = Counter()
+        self._pending: Counter[VncClient] = Counter()
+
+    @property
+    def clients(self) -> int:
+        return self._clients.total()
+
+    @property
+    def sessions(self) -> int:
+        return self._clients.total() - self._pending.total()
+
+    def connected(self, client: VncClient) -> None:
+        self._clients[client] += 1
+        self._pending[client] += 1
+
+    def initialized(self, client: VncClient) -> None:
+        if not self._clients[client]:
+            self._clients[client] = 1
+        self._pending[client] = max(0, self._pending[client] - 1)
+        self._tidy()
+
+    def disconnected(self, client: VncClient) -> None:
+        """Where several cannot be told apart, the one that had not logged in is taken to be the one that left."""
+        self._clients[client] = max(0, self._clients[client] - 1)
+        self._pending[client] = max(0, self._pending[client] - 1)
+        self._tidy()
+
+    def reconcile(self, clients: Iterable[VncClient]) -> None:
+        self._clients = Counter(clients)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        self._clients = +self._clients
+        self._pending &= self._clients  # nobody is waiting to log in who is not there
+
+
+class Memory:
+    """All that is remembered of one VM; `at` is the time of the message that is being read."""
+
+    __slots__ = (
+        "at",
+        "devices",
+        "ending",
+        "name",
+        "run_state",
+        "run_state_hint",
+        "run_state_since",
+        "uuid",
+        "version",
+        "vnc",
+    )
+
+    def __init__(self) -> None:
+        self.at = 0.0
+        self.devices = Devices()
+        self.vnc = VncClients()
+        self.name = self.uuid = self.version = ""  # who it is, as far as it was told
+        self.run_state = ""  # as query-status said last
+        self.run_state_since = 0.0
+        self.run_state_hint = 0.0  # when an event said that the run state was changing
+        self.ending = False  # the end of this QEMU was announced
+
+    def forget_monitor(self) -> None:
+        """The monitor is lost: what it told may change unseen, so nothing of it may colour what the next one says."""
+        self.vnc = VncClients()
+        self.run_state = ""
+        self.run_state_hint = 0.0
+        self.ending = False

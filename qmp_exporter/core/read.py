@@ -1,0 +1,34 @@
+"""The few shapes in which a payload is read; a row that needs another writes a function beside it."""
+
+from typing import Any
+
+from .family import Read, Sample
+from .memory import Memory
+
+ONE: tuple[Sample, ...] = (((), 1),)
+
+
+def once(_payload: Any, _memory: Memory) -> tuple[Sample, ...]:
+    """It happened: one more, or a gauge at 1."""
+    return ONE
+
+
+def by(*members: str) -> Read[Any]:
+    """It happened, by the values of these members."""
+    return lambda payload, _memory: ((tuple(getattr(payload, member) for member in members), 1),)
+
+
+def value(member: str) -> Read[Any]:
+    """A member as it is."""
+    return lambda payload, _memory: (((), getattr(payload, member)),)
+
+
+def moment(_payload: Any, memory: Memory) -> tuple[Sample, ...]:
+    """When the message that is being read happened."""
+    return (((), memory.at),)
+
+
+def level(number: float) -> Read[Any]:
+    """A gauge that a message sets to one and the same value."""
+    sample = (((), number),)
+    return lambda _payload, _memory: sample

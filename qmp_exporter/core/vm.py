@@ -1,0 +1,145 @@
+"""All that happens to one VM -> its samples, and the queries that it makes us want."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from .agenda import QUERY_COMMANDS, Agenda, CommandInfo
+from .dispatch import Dispatch
+from .family import ANY_EVENT, ANY_REPLY, Query
+from .memory import Memory
+from .samples import Samples
+from .wire import BadMessage, Event, Greeting, typed
+
+_decode_commands = msgspec.json.Decoder(list[CommandInfo]).decode
+
+
+class Vm:
+    """One VM as its monitor tells it.
+
+    Every method takes `at`, the time it happened in seconds since the epoch, where a row may want it.  Methods that
+    read what a peer sent raise BadMessage after doing everything that could still be done with it.
+    """
+
+    def __init__(self, dispatch: Dispatch, poll_interval: float, at: float) -> None:
+        self._dispatch = dispatch
+        self.samples = Samples(dispatch.families)
+        self.memory = Memory()
+        self.agenda = Agenda(dispatch.queries, poll_interval)
+        self._monitor_state = ""
+        self._resynced = False
+        self._life("watched", at)
+        self.monitor("connecting", at)
+
+    # --- the life of our link to it
+
+    def monitor(self, state: str, at: float) -> bool:
+        """What became of the monitor: one of the values of qemu_monitor_state.  True if that is new."""
+        changed = state != self._monitor_state
+        self._monitor_state = state
+        if changed:
+            self._life("monitor", at, state)
+        return changed
+
+    def connected(self, greeting: Greeting, at: float, now: float, chance: float) -> None:
+        """Negotiated; `now` is on the agenda's clock, `chance` spreads its polls."""
+        self.agenda.start(now, chance)
+        self.monitor("connected", at)
+        self._life("connected", at, greeting)
+        self._seed()
+
+    def disconnected(self, at: float) -> None:
+        """What QEMU told us is hearsay from now on; what we counted stays."""
+        self.agenda.stop()
+        self._resynced = False
+        for index in self._dispatch.perishable:
+            self.samples.clear(index)
+        self._life("disconnected", at)
+        self.memory.forget_monitor()
+        self.monitor("connecting", at)
+
+    # --- what it says
+
+    def event(self, event: Event, at: float) -> None:
+        """:raise BadMessage: its payload has a wrong shape; it was counted by name all the same."""
+        self.memory.at = event.at if event.at > 0 else at
+        for feed in self._dispatch.feeds(ANY_EVENT):
+            feed.read(self.samples, self.memory, event)
+        self.agenda.happened(event.name)
+        self._feed(event.name, event.data)
+
+    def reply(self, query: Query, value: Raw, at: float) -> bool:
+        """The reply to a query of the agenda.  False if it was overtaken by an event and is asked again.
+
+        :raise BadMessage: it has a wrong shape; the query counts as answered.
+        """
+        self._answered(query, at)
+        try:
+            if query is QUERY_COMMANDS:
+                self._offer(query, value)
+            elif self.agenda.answered(query):
+                self._feed(query.command, value)
+            else:
+                return False
+        finally:
+            self._note_resync(at)
+        return True
+
+    def failure(self, query: Query, at: float) -> None:
+        """An error instead of a reply: QEMU is alive, and has nothing to say to this."""
+        self._answered(query, at)
+        self.agenda.failed(query)
+        if query is QUERY_COMMANDS:
+            self.agenda.offer(None)
+        self._note_resync(at)
+
+    # --- how it is taken
+
+    def _offer(self, query: Query, value: Raw) -> None:
+        commands = None  # it will not say: an unknown command costs one error reply
+        self.agenda.answered(query)
+        try:
+            commands = [info.name for info in typed(_decode_commands, value)]
+        finally:
+            self.agenda.offer(commands)
+
+    def _feed(self, name: str, payload: Raw) -> None:
+        bad = None
+        for feed in self._dispatch.feeds(name):
+            try:
+                read = None if feed.decode is None else typed(feed.decode, payload)
+            except BadMessage as error:
+                bad = error
+                continue
+            feed.read(self.samples, self.memory, read)
+        if self.memory.devices.news:
+            self._devices_changed()
+        if bad is not None:
+            raise bad
+
+    def _life(self, name: str, at: float, payload: Any = None) -> None:
+        self.memory.at = at
+        for feed in self._dispatch.feeds(name):
+            feed.read(self.samples, self.memory, payload)
+
+    def _answered(self, query: Query, at: float) -> None:
+        self.memory.at = at
+        for feed in self._dispatch.feeds(ANY_REPLY):
+            feed.read(self.samples, self.memory, query.command)
+
+    def _note_resync(self, at: float) -> None:
+        if self.agenda.resynced and not self._resynced:
+            self._resynced = True
+            self._life("resynced", at)
+
+    def _devices_changed(self) -> None:
+        devices = self.memory.devices
+        for index, position in self._dispatch.device_rows:
+            self.samples.rename(index, position, devices.renamed)
+        devices.renamed, devices.news = {}, False
+        self._seed()
+
+    def _seed(self) -> None:
+        for index, family in self._dispatch.zeros:
+            self.samples.seed(index, self._dispatch.foreseen(family, self.memory))

@@ -1,0 +1,129 @@
+"""One line of QMP -> a typed message.
+
+The shapes are those of docs/interop/qmp-spec.rst.  A payload stays raw until a row that wants it has said its type: an
+event nobody reads costs no second decode, and a payload of the wrong shape spoils its own rows only.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+NOTHING = Raw()
+NO_DATA = Raw(b"{}")  # an event without `data` has the defaults of every member
+
+
+class BadMessage(Exception):
+    """The peer sent something that is no QMP; `reason` is a word for a label, the text is for a log."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class Greeting(NamedTuple):
+    """What a monitor says first; `version` is like "10.0.13 (Debian 1:10.0.13+ds-0)" with the package left out."""
+
+    version: str
+
+
+class Event(NamedTuple):
+    """`at` is QEMU's own time in seconds since the epoch, negative where the host clock could not be read."""
+
+    name: str
+    data: Raw
+    at: float
+
+
+class Reply(NamedTuple):
+    """`id` is ours; `value` is the raw `return`."""
+
+    id: int
+    value: Raw
+
+
+class Failure(NamedTuple):
+    """An error reply; `reason` is QEMU's error class."""
+
+    id: int
+    reason: str
+
+
+Message = Greeting | Event | Reply | Failure
+
+
+class _Timestamp(Struct, frozen=True):
+    seconds: int = -1
+    microseconds: int = 0
+
+
+class _Error(Struct, frozen=True):
+    error_class: str = field(name="class", default="")
+
+
+class _Triple(Struct, frozen=True):
+    major: int
+    minor: int
+    micro: int
+
+
+class _Version(Struct, frozen=True):
+    qemu: _Triple
+
+
+class _Greeting(Struct, frozen=True):
+    version: _Version
+
+
+class _Wire(Struct):
+    """Every member that any message may have: one decode tells which of them it is."""
+
+    event: str = ""
+    data: Raw = NO_DATA
+    timestamp: _Timestamp = _Timestamp()
+    returned: Raw = field(name="return", default=NOTHING)
+    error: _Error | None = None
+    id: int = -1
+    greeting: _Greeting | None = field(name="QMP", default=None)
+
+
+_decode_wire = msgspec.json.Decoder(_Wire).decode
+
+
+def decode(line: bytes) -> Message:
+    """:raise BadMessage: with reason `json`, `utf8`, `depth` or `shape`."""
+    wire = typed(_decode_wire, line)
+    if wire.event:
+        return Event(wire.event, wire.data, wire.timestamp.seconds + wire.timestamp.microseconds / 1e6)
+    # A `return` or an `error` without an id answers nothing of ours; -1 is an id that we never send.
+    if wire.error is not None:
+        return Failure(wire.id, wire.error.error_class)
+    if wire.greeting is not None:
+        qemu = wire.greeting.version.qemu
+        return Greeting(f"{qemu.major}.{qemu.minor}.{qemu.micro}")
+    if bytes(wire.returned):
+        return Reply(wire.id, wire.returned)
+    raise BadMessage("shape", f"neither event, return, error nor greeting: {excerpt(line)}")
+
+
+def typed(decode_payload: Callable[[bytes | Raw], Any], payload: bytes | Raw) -> Any:
+    """What `decode_payload` makes of a payload, its many ways to fail made one.
+
+    :raise BadMessage: with reason `json`, `utf8`, `depth` or `shape`.
+    """
+    try:
+        return decode_payload(payload)
+    except msgspec.ValidationError as error:
+        raise BadMessage("shape", f"{error}: {excerpt(payload)}") from None
+    except msgspec.DecodeError as error:
+        raise BadMessage("json", f"{error}: {excerpt(payload)}") from None
+    except UnicodeDecodeError:
+        raise BadMessage("utf8", f"not UTF-8: {excerpt(payload)}") from None
+    except RecursionError:
+        raise BadMessage("depth", f"nested too deeply: {excerpt(payload)}") from None
+
+
+def excerpt(payload: bytes | Raw) -> str:
+    """The first bytes of a payload, fit for a log line: no control characters, no more than a line."""
+    return ascii(bytes(memoryview(payload)[:120]))[1:]
