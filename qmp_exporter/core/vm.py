@@ -27,7 +27,7 @@ class Vm:
         self.samples = Samples(dispatch.families)
         self.memory = Memory()
         self.agenda = Agenda(dispatch.queries, poll_interval)
-        self._monitor_state = ""
+        self.monitor_state = ""
         self._resynced = False
         self._life("watched", at)
         self.monitor("connecting", at)
@@ -35,9 +35,9 @@ class Vm:
     # --- the life of our link to it
 
     def monitor(self, state: str, at: float) -> bool:
-        """What became of the monitor: one of the values of qemu_monitor_state.  True if that is new."""
-        changed = state != self._monitor_state
-        self._monitor_state = state
+        """What became of the monitor: one of the values of qemumonitor_state.  True if that is new."""
+        changed = state != self.monitor_state
+        self.monitor_state = state
         if changed:
             self._life("monitor", at, state)
         return changed

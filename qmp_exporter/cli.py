@@ -1,0 +1,177 @@
+"""Arguments of the command line -> what the program does, and its exit status: 0 done, 1 failed, 2 wrongly used."""
+
+import argparse
+import asyncio
+import random
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import NoReturn
+
+from qmp_exporter import __version__
+from qmp_exporter.catalog import CATALOG
+from qmp_exporter.catalog.reference import reference
+from qmp_exporter.config import Config, ConfigError, Target, load
+from qmp_exporter.core.page import Page
+from qmp_exporter.core.replay import RecordingError, replay
+from qmp_exporter.daemon.http import AddressError
+from qmp_exporter.daemon.log import LEVELS, configure
+from qmp_exporter.daemon.run import DEFAULT_ADDRESS, Options, run
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+DEMO_POLL = 2.0  # seconds: a newcomer wants to see things move
+
+_EPILOG = """\
+A QMP monitor is full control of its VM. This program sends nothing but queries, from a fixed list; but whoever may
+open the sockets that it opens has the VMs. A monitor serves one client: give each VM one of its own for this program,
+and leave libvirt's and Proxmox' own alone.
+"""
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """The console script."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.act is _run and options.config is None:
+        parser.error("--config.file=FILE is required (to see it work without one: qmp-exporter demo)")
+    try:
+        status = options.act(options)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stderr.close()  # or the interpreter complains about the pipe when it flushes
+        status = FAILED
+    sys.exit(status)
+
+
+def _parser() -> argparse.ArgumentParser:
+    web = argparse.ArgumentParser(add_help=False)
+    web.add_argument(
+        "--web.listen-address",
+        dest="addresses",
+        metavar="ADDRESS",
+        action="append",
+        help=f":PORT, HOST:PORT, [IPV6]:PORT or unix:/PATH; may be given several times (default: {DEFAULT_ADDRESS})",
+    )
+    web.add_argument(
+        "--web.telemetry-path", dest="path", metavar="PATH", default="/metrics", help="default: %(default)s"
+    )
+    web.add_argument("--log.level", dest="level", choices=tuple(LEVELS), default="info", help="default: %(default)s")
+    web.add_argument(
+        "--log.format", dest="format", choices=("logfmt", "json"), default="logfmt", help="default: %(default)s"
+    )
+    parser = argparse.ArgumentParser(
+        "qmp-exporter",
+        description="Watch the QMP monitors of QEMU virtual machines and serve what they tell as Prometheus metrics.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[web],
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config.file", dest="config", metavar="FILE", type=Path, help="the VMs to watch, in YAML")
+    parser.add_argument("--version", action="version", version=f"qmp-exporter {__version__}")
+    parser.set_defaults(act=_run)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", description="none: watch and serve")
+
+    def command(
+        name: str, act: Callable[[argparse.Namespace], int], words: str, *parents: argparse.ArgumentParser
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=words, description=words, parents=parents, allow_abbrev=False)
+        added.set_defaults(act=act)
+        return added
+
+    command("check-config", _check_config, "exit 0, or 2 with every error in the file").add_argument(
+        "file", metavar="FILE", type=Path
+    )
+    command("metrics", _metrics, "print the metric reference in Markdown")
+    recorded = command("replay", _replay, "print the page that a recorded session of a monitor makes")
+    recorded.add_argument("file", metavar="FILE.jsonl", type=Path)
+    recorded.add_argument("--ended", action="store_true", help="the connection was lost after the last line")
+    command("demo", _demo, "watch an embedded VM: a real QEMU where one is installed, else a simulated one", web)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    config = _load(options.config)
+    if config is None:
+        return USAGE
+    configure(options.level, options.format)
+    return _served(lambda: run(config, _options(options)))
+
+
+def _check_config(options: argparse.Namespace) -> int:
+    config = _load(options.file)
+    if config is None:
+        return USAGE
+    sys.stdout.write(f"{options.file}: good, with {len(config.vms)} VMs\n")
+    return 0
+
+
+def _metrics(_options: argparse.Namespace) -> int:
+    sys.stdout.write(reference())
+    return 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    try:
+        with options.file.open("rb") as lines:
+            vm = replay(CATALOG, lines, ended=options.ended)
+    except OSError as error:
+        return _failed(f"{options.file}: {error.strerror}")
+    except RecordingError as error:
+        return _failed(f"{options.file}: {error}")
+    page = Page(CATALOG.families)
+    page.add(options.file.stem, {})
+    page.refresh(options.file.stem, vm.samples)
+    sys.stdout.write(page.text())
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from qmp_exporter.demo.embedded import embedded_vm  # noqa: PLC0415  a daemon has no use for what starts VMs
+
+    async def watch() -> None:
+        async with embedded_vm(random.Random()) as vm:  # noqa: S311  chance, not secrets
+            wanted = _options(options)
+            address = wanted.addresses[0]
+            url = f"http://{'localhost' if address.startswith(':') else ''}{address}{wanted.telemetry_path}"
+            sys.stderr.write(f"Watching {vm.what}.\nLook at {url} and press Ctrl-C to end.\n")
+            await run(Config(DEMO_POLL, (Target("demo", vm.socket),)), wanted)
+
+    configure(options.level, options.format)
+    return _served(watch)
+
+
+def _load(file: Path) -> Config | None:
+    """The configuration, or None after every error in it was printed."""
+    reserved = {label.name for family in CATALOG.families for label in family.labels}
+    try:
+        return load(file, reserved_labels=reserved)
+    except ConfigError as error:
+        sys.stderr.writelines(f"{line}\n" for line in error.errors)
+        return None
+
+
+def _options(options: argparse.Namespace) -> Options:
+    return Options(tuple(options.addresses or (DEFAULT_ADDRESS,)), options.path)
+
+
+def _served(serve: Callable[[], Awaitable[None]]) -> int:
+    """Run until it ends; what the operator can mend is said in one line, without a traceback."""
+
+    async def main() -> None:
+        await serve()
+
+    try:
+        asyncio.run(main())
+    except AddressError as error:
+        sys.stderr.write(f"qmp-exporter: --web.listen-address: {error}\n")
+        return USAGE
+    except OSError as error:
+        return _failed(str(error))
+    return 0
+
+
+def _failed(why: str) -> int:
+    sys.stderr.write(f"qmp-exporter: {why}\n")
+    return FAILED

@@ -1,0 +1,19 @@
+"""A socket path -> the manager whose own monitor it is, which must not be touched.
+
+A monitor serves one client.  libvirt kills a VM whose monitor it cannot get back after a restart, and Proxmox' backups
+and migrations wait for theirs; each lets a VM have another monitor for us.
+"""
+
+import re
+
+_MONITORS = (
+    ("libvirt", re.compile(r"/libvirt/qemu/(domain-)?[^/]+/monitor\.sock$")),
+    ("Proxmox", re.compile(r"/run/qemu-server/[^/]+\.(qmp|qga)$")),
+    ("Incus", re.compile(r"/(incus|lxd)/[^/]+/qemu\.monitor$")),
+    ("Ganeti", re.compile(r"/ganeti/kvm-hypervisor/ctrl/[^/]+\.(qmp|kvmd)$")),
+)
+
+
+def owner(socket: str) -> str | None:
+    """The name of the manager, or None if the monitor is nobody's that we know."""
+    return next((name for name, pattern in _MONITORS if pattern.search(socket)), None)

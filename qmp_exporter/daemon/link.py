@@ -1,0 +1,235 @@
+"""One monitor socket -> typed messages in the order of the wire; queries of the allow-list go the other way.
+
+The only file that knows qemu.qmp.  Its QMPClient connects, keeps the reader and the writer going and takes them down;
+what it does with messages is replaced here, because it fails on events before the greeting or before the reply to
+qmp_capabilities, loses the order of replies and events, keeps every event for ever, and pretty-prints each message for
+a log that is off.  The internals that are overridden or read are held by contract tests.
+"""
+
+import asyncio
+import errno
+import logging
+from collections.abc import Callable
+from typing import cast
+
+from qemu.qmp import ConnectError, QMPClient, Runstate
+from qemu.qmp.message import Message as QmpMessage
+
+from qmp_exporter.core.lines import Lines
+from qmp_exporter.core.wire import BadMessage, Failure, Greeting, Message, Reply, decode
+
+# Whatever the library has to say is said by the caller, once and with the name of the VM.
+logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL + 1)
+
+GREETING_DEADLINE = 5.0  # seconds; QEMU greets at once, so that silence means that another client holds the monitor
+NEGOTIATION_DEADLINE = 10.0  # seconds; qmp_capabilities waits for the main loop, which a slow disk may hold
+CLOSE_DEADLINE = 1.0  # seconds
+CHUNK = 64 * 1024  # bytes read per wake-up: some 300 events, a millisecond of work
+MAX_LINE = 8 * 1024 * 1024  # bytes; the longest replies, of query-block with long chains, stay below one MiB
+
+CAPABILITIES = "qmp_capabilities"
+CAPABILITIES_ID = 0
+
+_STATES = {
+    errno.ENOENT: ("missing", "no socket there"),
+    errno.ECONNREFUSED: ("refused", "nobody listens on the socket"),
+    errno.EACCES: ("denied", "no permission to connect"),
+    errno.EPERM: ("denied", "no permission to connect"),
+    # A full queue of waiting clients: asyncio reports the socket as connected, and the first read fails.
+    errno.EINVAL: ("busy", "other clients wait for the monitor already"),
+    errno.EAGAIN: ("busy", "other clients wait for the monitor already"),
+}
+
+
+class Unreachable(Exception):
+    """No session with the monitor; `state` is one of the values of qemu_monitor_state, the text says why."""
+
+    def __init__(self, state: str, reason: str) -> None:
+        super().__init__(reason)
+        self.state = state
+
+
+class NotAllowed(Exception):
+    """A command that is not on the allow-list was about to be sent: a bug of ours, stopped at the last gate."""
+
+
+class Link(QMPClient):
+    """A session with one monitor.
+
+    `hear` gets every message but those of the handshake, in the order of the wire, and must not wait; it may raise
+    BadMessage.  `bad` gets what was no message.  `ended` is called when the session is over, for whatever reason.
+    """
+
+    def __init__(
+        self,
+        socket: str,
+        allowed: frozenset[str],
+        *,
+        hear: Callable[[Message], None],
+        bad: Callable[[BadMessage], None],
+        ended: Callable[[], None],
+    ) -> None:
+        super().__init__(readbuflen=CHUNK)
+        self._address = address(socket)
+        self._allowed = allowed
+        self._hear = hear
+        self._bad = bad
+        self._ended = ended
+        self._lines = Lines(MAX_LINE)
+        self._deadline: asyncio.Timeout | None = None
+        self._connected = False
+        self._hello: Greeting | None = None
+        self._negotiated = False
+        self.why = ""  # the session ended
+
+    # --- for the owner
+
+    async def open(self) -> Greeting:
+        """Connect and negotiate.
+
+        :raise Unreachable: there is nobody, or somebody who does not speak QMP, or somebody else is served.
+        """
+        try:
+            async with asyncio.timeout(GREETING_DEADLINE) as deadline:
+                self._deadline = deadline
+                await self.connect(self._address)
+        except TimeoutError:
+            raise self._silent() from None
+        except (ConnectError, OSError, ValueError) as error:
+            raise _unreachable(error.exc if isinstance(error, ConnectError) else error) from None
+        if self._hello is None:
+            raise Unreachable("error", "connected without a greeting")
+        return self._hello
+
+    @property
+    def is_open(self) -> bool:
+        return self.runstate == Runstate.RUNNING
+
+    def ask(self, command: str, identifier: int) -> None:
+        """Send a query; its reply is heard like everything else.
+
+        :raise NotAllowed: it is not on the allow-list.
+        """
+        self._check(command)
+        message = self.make_execute_msg(command)
+        message["id"] = identifier
+        self._outgoing.put_nowait(message)
+
+    async def close(self) -> None:
+        """End the session at once: a connection left waiting in QEMU's queue would become the owner later."""
+        if self.runstate == Runstate.IDLE:
+            return
+        if self._writer is not None:
+            self._writer.transport.abort()
+        try:
+            async with asyncio.timeout(CLOSE_DEADLINE):
+                await self.disconnect()
+        except Exception as error:  # noqa: BLE001  it is how the library tells why the session had ended
+            self.why = self.why or _reason(error)
+
+    # --- what is replaced in the library
+
+    async def _establish_session(self) -> None:
+        """Greeting and negotiation, whatever events come between."""
+        self._pending = {}
+        self._connected = True
+        while self._hello is None:
+            await self._receive()
+        if self._deadline is not None:
+            self._deadline.reschedule(asyncio.get_running_loop().time() + NEGOTIATION_DEADLINE)
+        message = self.make_execute_msg(CAPABILITIES)
+        message["id"] = CAPABILITIES_ID
+        await self._send(message)
+        while not self._negotiated:
+            await self._receive()
+        await super(QMPClient, self)._establish_session()
+
+    async def _bh_recv_message(self) -> None:
+        await self._receive()
+        await asyncio.sleep(0)  # a VM that floods us takes turns with the others
+
+    def _do_send(self, msg: QmpMessage) -> None:
+        """The one gate through which bytes leave."""
+        self._check(str(msg.get("execute")))
+        super()._do_send(msg)
+
+    def _cb_outbound(self, msg: QmpMessage) -> QmpMessage:
+        return msg
+
+    def _schedule_disconnect(self) -> None:
+        super()._schedule_disconnect()
+        self._ended()
+
+    # --- how messages come in
+
+    async def _receive(self) -> None:
+        """Wait for a chunk and deliver the messages in it."""
+        reader = cast("asyncio.StreamReader", self._reader)  # the library sets it before it starts to read
+        try:
+            chunk = await reader.read(CHUNK)
+        except ConnectionError:
+            # QEMU ended with a query of ours unread.  What it said before is in the buffer, which read() hides now.
+            self._deliver(bytes(reader._buffer))  # type: ignore[attr-defined]  # noqa: SLF001  no public way
+            raise
+        if not chunk:
+            if self._lines.unfinished:
+                self._bad(BadMessage("truncated", "the stream ended inside a message"))
+            raise EOFError
+        self._deliver(chunk)
+
+    def _deliver(self, chunk: bytes) -> None:
+        too_long = self._lines.too_long
+        for line in self._lines.feed(chunk):
+            try:
+                self._take(decode(line))
+            except BadMessage as bad:
+                self._bad(bad)
+        for _ in range(self._lines.too_long - too_long):
+            self._bad(BadMessage("size", f"a message of more than {MAX_LINE} bytes"))
+
+    def _take(self, message: Message) -> None:
+        if self._negotiated:
+            self._hear(message)
+        elif isinstance(message, Greeting) and self._hello is None:
+            self._hello = message
+        elif isinstance(message, Reply) and message.id == CAPABILITIES_ID:
+            self._negotiated = True
+        elif isinstance(message, Failure) and message.id == CAPABILITIES_ID:
+            raise Unreachable("error", f"qmp_capabilities was refused: {message.reason}")
+        else:
+            self._hear(message)
+
+    def _check(self, command: str) -> None:
+        if command != CAPABILITIES and command not in self._allowed:
+            raise NotAllowed(command)
+
+    def _silent(self) -> Unreachable:
+        if not self._connected:
+            return Unreachable("error", f"no connection within {GREETING_DEADLINE:.0f} s")
+        if self._hello is not None:
+            return Unreachable("error", f"greeted, but did not negotiate within {NEGOTIATION_DEADLINE:.0f} s")
+        return Unreachable("busy", f"no greeting within {GREETING_DEADLINE:.0f} s: another client holds the monitor")
+
+
+def address(socket: str) -> str | tuple[str, int]:
+    """/path, @abstract-name, tcp:HOST:PORT or tcp:[HOST]:PORT -> what asyncio connects to."""
+    if socket.startswith("tcp:"):
+        host, _, port = socket.removeprefix("tcp:").rpartition(":")
+        return host.strip("[]"), int(port)
+    return "\0" + socket[1:] if socket.startswith("@") else socket
+
+
+def _unreachable(error: Exception) -> Unreachable:
+    if isinstance(error, Unreachable):
+        return error
+    if isinstance(error, OSError) and error.errno in _STATES:
+        return Unreachable(*_STATES[error.errno])
+    return Unreachable("error", _reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, EOFError):
+        return "end of file"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {error}"[:200]

@@ -1,0 +1,87 @@
+"""A configuration and options -> the running daemon, until a signal ends it."""
+
+import asyncio
+import resource
+import signal
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import structlog
+
+from qmp_exporter import __version__
+from qmp_exporter.catalog import CATALOG
+from qmp_exporter.config import Config
+from qmp_exporter.daemon import systemd
+from qmp_exporter.daemon.exposition import Exposition
+from qmp_exporter.daemon.fleet import Fleet
+from qmp_exporter.daemon.http import application, listen
+from qmp_exporter.daemon.selfstats import Selfstats
+
+DEFAULT_ADDRESS = ":10065"
+HEARTBEAT = 1.0  # seconds between two looks at how late the event loop is
+LAG_WINDOW = 15  # heartbeats that the exported lag is the longest of
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Options:
+    addresses: tuple[str, ...] = (DEFAULT_ADDRESS,)
+    telemetry_path: str = "/metrics"
+
+
+async def run(config: Config, options: Options) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    :raise OSError: an address cannot be bound.
+    :raise AddressError: an address is none.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    _raise_file_limit()
+    stats = Selfstats()
+    stats.reload_successful.set(1)
+    stats.reload_at.set(time.time())
+    fleet = Fleet(config.vms, CATALOG, config.poll_interval, stats)
+    runner = await listen(application(fleet, Exposition(fleet, stats), options.telemetry_path), list(options.addresses))
+    try:
+        log.info("listening", version=__version__, addresses=" ".join(options.addresses), targets=len(config.vms))
+        systemd.notify("READY=1", f"STATUS=Watching {len(config.vms)} monitors")
+        await _until(stop, fleet, stats)
+    finally:
+        systemd.notify("STOPPING=1")
+        await runner.cleanup()
+    log.info("stopped")
+
+
+async def _until(stop: asyncio.Event, fleet: Fleet, stats: Selfstats) -> None:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(fleet.run()), group.create_task(_heartbeat(stats))]
+        await stop.wait()
+        for task in tasks:
+            task.cancel()
+
+
+async def _heartbeat(stats: Selfstats) -> None:
+    """Measure how late the event loop is, and tell the service manager that it turns at all."""
+    lags: deque[float] = deque(maxlen=LAG_WINDOW)
+    interval = systemd.watchdog_interval()
+    fed_at = 0.0
+    while True:
+        due = time.monotonic() + HEARTBEAT
+        await asyncio.sleep(HEARTBEAT)
+        now = time.monotonic()
+        lags.append(max(0.0, now - due))
+        stats.loop_lag.set(max(lags))
+        if interval is not None and now - fed_at >= interval / 3:
+            systemd.notify("WATCHDOG=1")
+            fed_at = now
+
+
+def _raise_file_limit() -> None:
+    """A descriptor for each monitor: the soft limit of 1,024 is for programs that use select()."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

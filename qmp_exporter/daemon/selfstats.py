@@ -1,0 +1,114 @@
+"""How the exporter itself is doing -> metrics of prometheus_client, beside those of the VMs."""
+
+import platform
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import generate_latest
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from qmp_exporter import __version__
+
+# QEMU answers an idle monitor in under a millisecond; seconds mean that its main loop waits for a disk.
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 5.0)
+
+
+class Selfstats:
+    """The registry of the exporter's own metrics, one attribute for each that somebody has to feed."""
+
+    def __init__(self) -> None:
+        # Start times of counters would come as extra gauges in the text format, and nobody uses them.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's types stop here
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        build = Gauge(
+            "qmp_exporter_build_info",
+            "Which exporter this is, always 1.",
+            ("version", "python_version", "qemu_qmp_version"),
+            registry=registry,
+        )
+        build.labels(__version__, platform.python_version(), version("qemu.qmp")).set(1)
+        self.command_seconds = Histogram(
+            "qmp_exporter_command_duration_seconds",
+            "Time from sending a query to its reply.",
+            ("command",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.command_errors = Counter(
+            "qmp_exporter_command_errors_total",
+            "Queries not answered in time (timeout), answered by an error (its class), or whose reply was overtaken by "
+            "an event, so that they were asked again (overtaken).",
+            ("command", "reason"),
+            registry=registry,
+        )
+        self.bad_messages = Counter(
+            "qmp_exporter_bad_messages_total",
+            "Messages of a monitor that were no QMP, by what was wrong with them.",
+            ("reason",),
+            registry=registry,
+        )
+        for reason in ("json", "utf8", "depth", "shape", "size", "truncated", "unexpected"):
+            self.bad_messages.labels(reason)
+        self.dropped = Counter(
+            "qmp_exporter_dropped_total",
+            "Messages that were good but came too late to be of use (late: a reply to a query that was given up on).",
+            ("reason",),
+            registry=registry,
+        )
+        self.dropped.labels("late")
+        self.series_limited = Counter(
+            "qmp_exporter_series_limited_total",
+            "Samples that found their family full for their VM and went to other.",
+            registry=registry,
+        )
+        self.reload_successful = Gauge(
+            "qmp_exporter_config_last_reload_successful",
+            "1 if the configuration was valid when it was last read.",
+            registry=registry,
+        )
+        self.reload_at = Gauge(
+            "qmp_exporter_config_last_reload_success_timestamp_seconds",
+            "When a valid configuration was last read.",
+            registry=registry,
+        )
+        self.loop_lag = Gauge(
+            "qmp_exporter_event_loop_lag_seconds",
+            "The longest that the event loop was late in the last 15 seconds.",
+            registry=registry,
+        )
+        self.render_seconds = Gauge(
+            "qmp_exporter_render_duration_seconds",
+            "Time it took to make the last page, without its compression.",
+            registry=registry,
+        )
+
+    def count_targets(self, states: Callable[[], Iterable[str]]) -> None:
+        """`states` tells the state of each target's monitor when a page is made."""
+        self._registry.register(_Targets(states))
+
+    def text(self, *, openmetrics: bool) -> bytes:
+        """The exposition of these metrics; in OpenMetrics with the `# EOF` that ends a page."""
+        if openmetrics:
+            return generate_openmetrics(self._registry)  # type: ignore[no-untyped-call,no-any-return]  # as above
+        return generate_latest(self._registry)
+
+
+class _Targets(Collector):
+    def __init__(self, states: Callable[[], Iterable[str]]) -> None:
+        self._states = states
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        family = GaugeMetricFamily("qmp_exporter_targets", "Targets, by the state of their monitor.", labels=("state",))
+        for state, number in sorted(Tally(self._states()).items()):
+            family.add_metric((state,), number)
+        yield family

@@ -1,0 +1,161 @@
+"""One target -> the life of its VM: connect, ask, listen, back off.  The only writer of its Vm."""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable
+
+import structlog
+
+from qmp_exporter.config import Target
+from qmp_exporter.core.backoff import LONGEST, delay
+from qmp_exporter.core.dispatch import Dispatch
+from qmp_exporter.core.family import Query
+from qmp_exporter.core.vm import Vm
+from qmp_exporter.core.wire import BadMessage, Event, Failure, Message, Reply
+from qmp_exporter.daemon.foreign import owner
+from qmp_exporter.daemon.link import Link, Unreachable
+from qmp_exporter.daemon.selfstats import Selfstats
+
+LOOK_AGAIN = 1.0  # seconds between two looks at the socket file while backing off: a stat costs nobody anything
+MAX_ASKED = 8  # queries that were given up on and may still be answered
+
+log = structlog.get_logger()
+
+
+class Watch:
+    """`chance` yields numbers in [0, 1): the jitter of polls and of the back-off."""
+
+    def __init__(
+        self, target: Target, dispatch: Dispatch, poll_interval: float, stats: Selfstats, chance: Callable[[], float]
+    ) -> None:
+        self.target = target
+        self.vm = Vm(dispatch, poll_interval, time.time())
+        self._dispatch = dispatch
+        self._stats = stats
+        self._chance = chance
+        self._wake = asyncio.Event()
+        self._asked: dict[int, tuple[Query, float]] = {}
+        self._next_id = 1
+        self._log = log.bind(vm=target.name, socket=target.socket)
+
+    async def run(self) -> None:
+        """Never returns; ends by being cancelled."""
+        manager = None if self.target.allow_shared_monitor else owner(self.target.socket)
+        if manager is not None:
+            self._became("foreign", f"{manager}'s own monitor: it serves one client only, so it is left alone")
+            await asyncio.Event().wait()
+        failures = 0
+        while True:
+            seen = self._socket_file()
+            started = time.monotonic()
+            state = await self._session()
+            lasted = state == "connected" and time.monotonic() - started > LONGEST
+            failures = 1 if lasted else failures + 1
+            await self._pause(delay(failures, self._chance(), busy=state == "busy"), seen)
+
+    async def _session(self) -> str:
+        """One attempt, and the session that comes of it; what state it reached."""
+        link = Link(
+            self.target.socket,
+            self._dispatch.commands,
+            hear=self._hear,
+            bad=self._count_bad,
+            ended=self._wake.set,
+        )
+        try:
+            greeting = await link.open()
+            self._log.info("monitor connected", version=greeting.version)
+            self.vm.connected(greeting, time.time(), time.monotonic(), self._chance())
+            await self._serve(link)
+            await link.close()
+            self._log.info("monitor lost", why=link.why, announced=self.vm.memory.ending)
+        except Unreachable as failure:
+            self._became(failure.state, str(failure))
+            return failure.state
+        finally:
+            await link.close()
+        self.vm.disconnected(time.time())
+        self._asked.clear()
+        return "connected"
+
+    async def _serve(self, link: Link) -> None:
+        """Send what the agenda wants when it is time, until the session ends."""
+        agenda = self.vm.agenda
+        while link.is_open:
+            self._wake.clear()
+            now = time.monotonic()
+            if late := agenda.late(now):
+                self._stats.command_errors.labels(late.command, "timeout").inc()
+                self._log.warning("query unanswered", command=late.command, seconds=late.timeout)
+            if query := agenda.next(now):
+                self._ask(link, query, now)
+            due = agenda.due(now)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if due == float("inf") else due):
+                    await self._wake.wait()
+
+    def _ask(self, link: Link, query: Query, now: float) -> None:
+        identifier, self._next_id = self._next_id, self._next_id + 1
+        self._asked[identifier] = (query, now)
+        if len(self._asked) > MAX_ASKED:
+            del self._asked[next(iter(self._asked))]
+        link.ask(query.command, identifier)
+
+    def _hear(self, message: Message) -> None:
+        """Every message of the monitor, in the order of the wire.
+
+        :raise BadMessage: it is nothing that a monitor should have sent now.
+        """
+        self._wake.set()
+        if isinstance(message, Event):
+            self.vm.event(message, time.time())
+        elif isinstance(message, Reply | Failure):
+            self._answer(message)
+        else:
+            raise BadMessage("unexpected", "a second greeting")
+
+    def _answer(self, message: Reply | Failure) -> None:
+        query, sent_at = self._asked.pop(message.id, (None, 0.0))
+        if query is None:
+            if 0 < message.id < self._next_id:
+                self._stats.dropped.labels("late").inc()
+                return
+            raise BadMessage("unexpected", "a reply to nothing that was asked")
+        self._stats.command_seconds.labels(query.command).observe(time.monotonic() - sent_at)
+        if isinstance(message, Failure):
+            self._stats.command_errors.labels(query.command, _error_class(message.reason)).inc()
+            self.vm.failure(query, time.time())
+        elif not self.vm.reply(query, message.value, time.time()):
+            self._stats.command_errors.labels(query.command, "overtaken").inc()
+
+    def _count_bad(self, bad: BadMessage) -> None:
+        self._stats.bad_messages.labels(bad.reason).inc()
+        self._log.debug("bad message", reason=bad.reason, text=str(bad))
+
+    def _became(self, state: str, why: str) -> None:
+        if self.vm.monitor(state, time.time()):
+            self._log.warning("monitor unreachable", state=state, why=why)
+
+    async def _pause(self, seconds: float, seen: tuple[int, ...] | None) -> None:
+        """Wait out the back-off, but no longer than it takes a new QEMU to make its socket."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and self._socket_file() == seen:  # noqa: ASYNC110  see below
+            await asyncio.sleep(min(left, LOOK_AGAIN))  # nothing tells of a new file without being polled
+
+    def _socket_file(self) -> tuple[int, ...] | None:
+        """What tells one socket file from the next at the same path; None where there is none."""
+        try:
+            stat = os.stat(self.target.socket)  # noqa: PTH116  no Path is needed for it
+        except (OSError, ValueError):
+            return None
+        return stat.st_dev, stat.st_ino, stat.st_ctime_ns
+
+
+_ERROR_CLASSES = frozenset({"GenericError", "CommandNotFound", "DeviceNotActive", "DeviceNotFound", "KVMMissingCap"})
+
+
+def _error_class(name: str) -> str:
+    """QapiErrorClass (qapi/error.json) as a label value."""
+    return name if name in _ERROR_CLASSES else "other"
