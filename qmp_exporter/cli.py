@@ -14,6 +14,7 @@ from qmp_exporter.catalog.reference import reference
 from qmp_exporter.config import Config, ConfigError, Target, load
 from qmp_exporter.core.page import Page
 from qmp_exporter.core.replay import RecordingError, replay
+from qmp_exporter.daemon.foreign import owner
 from qmp_exporter.daemon.http import AddressError
 from qmp_exporter.daemon.log import LEVELS, configure
 from qmp_exporter.daemon.run import DEFAULT_ADDRESS, Options, run
@@ -103,6 +104,10 @@ def _check_config(options: argparse.Namespace) -> int:
     config = _load(options.file)
     if config is None:
         return USAGE
+    for target in config.vms:
+        if (manager := owner(target.socket)) and not target.allow_shared_monitor:
+            sys.stderr.write(f"{options.file}: {target.name}: warning: {target.socket} is {manager}'s own monitor, ")
+            sys.stderr.write("which serves one client only: it will be left alone; give the VM another one\n")
     sys.stdout.write(f"{options.file}: good, with {len(config.vms)} VMs\n")
     return 0
 

@@ -7,7 +7,9 @@ from msgspec import Struct
 from .family import Query
 
 SLOW_INTERVAL = 60.0  # seconds between two of the queries that touch image files, which can hang with the storage
+PATIENCE = 5.0  # seconds until a query counts as unanswered; an idle QEMU needs one millisecond
 STUCK = 60.0  # seconds after which a query that was never answered no longer keeps others from being sent
+MAX_FOLLOW_UPS = 8  # in a row while something else is wanted; in a storm a slow QEMU would never be polled otherwise
 MAX_OVERTAKEN = 3  # replies dropped in a row; beyond that a storm would leave the page without any answer at all
 
 
@@ -44,6 +46,7 @@ class Agenda:
         self._poll_at = self._slow_at = float("inf")
         self.in_flight: Query | None = None
         self._overtaken = self._said_late = False
+        self._follow_ups = 0  # asked in a row
 
     def start(self, now: float, chance: float) -> None:
         """A monitor was negotiated.  `chance` in [0, 1) spreads the polls of VMs that connected together."""
@@ -85,12 +88,15 @@ class Agenda:
         if now >= self._slow_at:
             self._slow_at = now + max(SLOW_INTERVAL, self._poll_interval)
             self._wanted.update(dict.fromkeys(query for query in self._offered if query.every == "slow"))
-        if self.in_flight is not None and now < self._sent_at[self.in_flight] + STUCK:
+        if self._awaits_reply(now):
             return None
-        for query in (*self._urgent, *self._wanted):
-            if now >= self._ready_at(query):
-                self.ask(query, now)
-                return query
+        turns = (self._urgent, self._wanted) if self._follow_ups < MAX_FOLLOW_UPS else (self._wanted, self._urgent)
+        for queries in turns:
+            for query in queries:
+                if now >= self._ready_at(query):
+                    self._follow_ups = self._follow_ups + 1 if queries is self._urgent else 0
+                    self.ask(query, now)
+                    return query
         return None
 
     def ask(self, query: Query, now: float) -> None:
@@ -102,17 +108,16 @@ class Agenda:
 
     def due(self, now: float) -> float:
         """Seconds until `next` or `late` may have something to say, if nothing happens before."""
-        if self.in_flight is not None:
-            sent_at = self._sent_at[self.in_flight]
-            at = sent_at + (STUCK if self._said_late else self.in_flight.timeout)
+        if self.in_flight is not None and self._awaits_reply(now):
+            at = self._sent_at[self.in_flight] + (STUCK if self._said_late else PATIENCE)
         else:
             at = min((self._ready_at(query) for query in (*self._urgent, *self._wanted)), default=float("inf"))
         return max(0.0, min(at, self._poll_at, self._slow_at) - now)
 
     def late(self, now: float) -> Query | None:
-        """The query in flight, once, when it has gone unanswered for its time-out."""
+        """The query in flight, once, when it has gone unanswered for too long."""
         query = self.in_flight
-        if query is None or self._said_late or now < self._sent_at[query] + query.timeout:
+        if query is None or self._said_late or now < self._sent_at[query] + PATIENCE:
             return None
         self._said_late = True
         return query
@@ -138,6 +143,9 @@ class Agenda:
     def _done(self, query: Query) -> None:
         if self._resync:
             self._resync.discard(query)
+
+    def _awaits_reply(self, now: float) -> bool:
+        return self.in_flight is not None and now < self._sent_at[self.in_flight] + STUCK
 
     def _ready_at(self, query: Query) -> float:
         return self._sent_at.get(query, float("-inf")) + query.spacing

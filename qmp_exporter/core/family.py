@@ -75,7 +75,6 @@ class Query:
     every: Cadence = "connect"
     after: tuple[str, ...] = ()
     spacing: float = 0.05
-    timeout: float = 5.0
     instead_of_newer: str = ""
 
 

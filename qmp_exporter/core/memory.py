@@ -43,7 +43,7 @@ class Devices:
         self.names, self._by_node = tuple(names), by_node
         self.renamed = {node: by_node[node] for node in self._strangers & by_node.keys() if by_node[node] != node}
         self.news |= bool(self.renamed)
-        self._strangers.clear()
+        self._strangers -= by_node.keys()
 
     def learn_trays(self, names: Iterable[str]) -> None:
         trays = tuple(names)

@@ -28,7 +28,7 @@ def _weighted(header: str) -> list[tuple[str, dict[str, str], float]]:
     elements = []
     for element in header.lower().split(","):
         name, *rest = (part.strip() for part in element.split(";"))
-        parameters = dict(re.findall(r'([a-z]+)\s*=\s*"?([^"\s]*)"?', ";".join(rest)))
+        parameters = dict(re.findall(r'([a-z]+)\s*=\s*"?([^";\s]*)"?', ";".join(rest)))
         elements.append((name, parameters, _quality(parameters.get("q", "1"))))
     return elements
 

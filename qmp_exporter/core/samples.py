@@ -44,8 +44,10 @@ class Samples:
         """A reply: these and no others."""
         old = self.values[index]
         new: dict[Labels, float] = {}
+        room = self._families[index].capacity
         for labels, value in changes:
-            new[labels if labels in old else self._admit(index, new, labels)] = value
+            known = labels in new or (labels in old and len(new) < room)
+            new[labels if known else self._admit(index, new, labels)] = value
         if new != old:
             self.values[index] = new
             self.dirty.add(index)

@@ -38,6 +38,8 @@ class Vm:
         """What became of the monitor: one of the values of qemumonitor_state.  True if that is new."""
         changed = state != self.monitor_state
         self.monitor_state = state
+        if state != "connected":  # events may have come before an attempt failed
+            self._forget()
         if changed:
             self._life("monitor", at, state)
         return changed
@@ -53,10 +55,7 @@ class Vm:
         """What QEMU told us is hearsay from now on; what we counted stays."""
         self.agenda.stop()
         self._resynced = False
-        for index in self._dispatch.perishable:
-            self.samples.clear(index)
         self._life("disconnected", at)
-        self.memory.forget_monitor()
         self.monitor("connecting", at)
 
     # --- what it says
@@ -66,8 +65,9 @@ class Vm:
         self.memory.at = event.at if event.at > 0 else at
         for feed in self._dispatch.feeds(ANY_EVENT):
             feed.read(self.samples, self.memory, event)
-        self.agenda.happened(event.name)
-        self._feed(event.name, event.data)
+        if event.name.isupper():  # as all of QEMU's are; a broken peer must not speak in the name of a query or a life
+            self.agenda.happened(event.name)
+            self._feed(event.name, event.data)
 
     def reply(self, query: Query, value: Raw, at: float) -> bool:
         """The reply to a query of the agenda.  False if it was overtaken by an event and is asked again.
@@ -95,6 +95,11 @@ class Vm:
         self._note_resync(at)
 
     # --- how it is taken
+
+    def _forget(self) -> None:
+        for index in self._dispatch.perishable:
+            self.samples.clear(index)
+        self.memory.forget_monitor()
 
     def _offer(self, query: Query, value: Raw) -> None:
         commands = None  # it will not say: an unknown command costs one error reply

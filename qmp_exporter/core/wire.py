@@ -5,10 +5,10 @@ event nobody reads costs no second decode, and a payload of the wrong shape spoi
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Meta, Raw, Struct, field
 
 NOTHING = Raw()
 NO_DATA = Raw(b"{}")  # an event without `data` has the defaults of every member
@@ -54,8 +54,8 @@ Message = Greeting | Event | Reply | Failure
 
 
 class _Timestamp(Struct, frozen=True):
-    seconds: int = -1
-    microseconds: int = 0
+    seconds: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] = -1  # no float holds what a broken peer may send instead
+    microseconds: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] = 0
 
 
 class _Error(Struct, frozen=True):

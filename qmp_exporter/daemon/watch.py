@@ -9,6 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from qmp_exporter.config import Target
+from qmp_exporter.core.agenda import PATIENCE
 from qmp_exporter.core.backoff import LONGEST, delay
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.family import Query
@@ -42,10 +43,6 @@ class Watch:
 
     async def run(self) -> None:
         """Never returns; ends by being cancelled."""
-        manager = None if self.target.allow_shared_monitor else owner(self.target.socket)
-        if manager is not None:
-            self._became("foreign", f"{manager}'s own monitor: it serves one client only, so it is left alone")
-            await asyncio.Event().wait()
         failures = 0
         while True:
             seen = self._socket_file()
@@ -65,6 +62,7 @@ class Watch:
             ended=self._wake.set,
         )
         try:
+            self._leave_alone_what_is_a_managers()
             greeting = await link.open()
             self._log.info("monitor connected", version=greeting.version)
             self.vm.connected(greeting, time.time(), time.monotonic(), self._chance())
@@ -88,13 +86,19 @@ class Watch:
             now = time.monotonic()
             if late := agenda.late(now):
                 self._stats.command_errors.labels(late.command, "timeout").inc()
-                self._log.warning("query unanswered", command=late.command, seconds=late.timeout)
+                self._log.warning("query unanswered", command=late.command, seconds=PATIENCE)
             if query := agenda.next(now):
                 self._ask(link, query, now)
             due = agenda.due(now)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if due == float("inf") else due):
                     await self._wake.wait()
+
+    def _leave_alone_what_is_a_managers(self) -> None:
+        """Looked at before each attempt: a link may lead elsewhere by now."""
+        manager = None if self.target.allow_shared_monitor else owner(self.target.socket)
+        if manager is not None:
+            raise Unreachable("foreign", f"it is {manager}'s own monitor, which serves one client only")
 
     def _ask(self, link: Link, query: Query, now: float) -> None:
         identifier, self._next_id = self._next_id, self._next_id + 1

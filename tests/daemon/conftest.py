@@ -1,0 +1,52 @@
+"""A simulated VM with its monitor, and a watch of it: what the tests of the daemon begin with."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from watching import Start, Watched
+
+from qmp_exporter.catalog import CATALOG
+from qmp_exporter.config import Target
+from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.watch import Watch
+from qmp_exporter.simulator import Monitor, SimulatedVm
+
+NEVER = 3600.0  # seconds: a poll interval that no test lives to see
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Short enough for the path of a socket, which tmp_path is not always."""
+    with tempfile.TemporaryDirectory(prefix="qe-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def vm() -> SimulatedVm:
+    return SimulatedVm("web01")
+
+
+@pytest.fixture
+async def monitor(vm: SimulatedVm, directory: Path) -> AsyncIterator[Monitor]:
+    async with Monitor(vm, directory / "web01.sock") as monitor:
+        yield monitor
+
+
+@pytest.fixture
+async def watch(directory: Path) -> AsyncIterator[Start]:
+    """Start to watch a target; it ends with the test."""
+    async with asyncio.TaskGroup() as group:
+        tasks = []
+
+        def start(socket: str | Path = directory / "web01.sock", poll: float = NEVER, **target: object) -> Watched:
+            stats = Selfstats()
+            watch = Watch(Target("web01", str(socket), **target), CATALOG, poll, stats, lambda: 0.5)
+            tasks.append(group.create_task(watch.run()))
+            return Watched(watch, stats)
+
+        yield start
+        for task in tasks:
+            task.cancel()

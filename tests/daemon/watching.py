@@ -1,0 +1,54 @@
+"""A watch that runs -> what its page says, and the wait until it says so."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from qmp_exporter.catalog import CATALOG
+from qmp_exporter.core.page import Page
+from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.watch import Watch
+
+PATIENCE = 10.0  # seconds until a condition counts as never met
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for what another task brings about; a condition has no other way to tell."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110  see above
+            await asyncio.sleep(0.002)
+
+
+class Watched:
+    """A watch that runs, and its page."""
+
+    def __init__(self, watch: Watch, stats: Selfstats) -> None:
+        self.watch = watch
+        self.stats = stats
+        self._page = Page(CATALOG.families)
+        self._page.add(watch.target.name, {})
+
+    def lines(self) -> dict[str, float]:
+        """The samples on the page: `name{labels}` without the label vm -> value."""
+        self._page.refresh(self.watch.target.name, self.watch.vm.samples)
+        vm = f'vm="{self.watch.target.name}"'
+        samples = (line.rsplit(" ", 1) for line in self._page.text().splitlines() if not line.startswith("#"))
+        return {name.replace("," + vm, "").replace("{" + vm + "}", ""): float(value) for name, value in samples}
+
+    async def says(self, sample: str, value: float | None = 1) -> None:
+        """Wait until the page has this sample with this value (None: does not have it)."""
+        try:
+            await eventually(lambda: self.lines().get(sample) == value)
+        except TimeoutError:
+            pytest.fail(f"{sample} is {self.lines().get(sample)} and never became {value}")
+
+    def own(self, name: str) -> float:
+        """A sample of the exporter's own metrics."""
+        for line in self.stats.text(openmetrics=False).decode().splitlines():
+            if line.startswith(name + " "):
+                return float(line.rsplit(" ", 1)[1])
+        return 0.0
+
+
+Start = Callable[..., Watched]  # a target's socket, poll interval and other settings -> a watch that runs
