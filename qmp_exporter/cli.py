@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import random
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f":PORT, HOST:PORT, [IPV6]:PORT or unix:/PATH; may be given several times (default: {DEFAULT_ADDRESS})",
     )
     web.add_argument(
-        "--web.telemetry-path", dest="path", metavar="PATH", default="/metrics", help="default: %(default)s"
+        "--web.telemetry-path", dest="path", metavar="PATH", type=_path, default="/metrics", help="default: %(default)s"
     )
     web.add_argument("--log.level", dest="level", choices=tuple(LEVELS), default="info", help="default: %(default)s")
     web.add_argument(
@@ -90,6 +91,12 @@ def _parser() -> argparse.ArgumentParser:
     recorded.add_argument("--ended", action="store_true", help="the connection was lost after the last line")
     command("demo", _demo, "watch an embedded VM: a real QEMU where one is installed, else a simulated one", web)
     return parser
+
+
+def _path(text: str) -> str:
+    if not re.fullmatch(r"(/[\w.~-]*)+", text) or text.startswith("/-/"):
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted a path like /metrics, outside of /-/")
+    return text
 
 
 def _run(options: argparse.Namespace) -> int:

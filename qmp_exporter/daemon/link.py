@@ -80,6 +80,7 @@ class Link(QMPClient):
         self._connected = False
         self._hello: Greeting | None = None
         self._negotiated = False
+        self._closing: asyncio.Task[None] | None = None
         self.why = ""  # the session ended
 
     # --- for the owner
@@ -117,15 +118,16 @@ class Link(QMPClient):
 
     async def close(self) -> None:
         """End the session at once: a connection left waiting in QEMU's queue would become the owner later."""
-        if self.runstate == Runstate.IDLE:
-            return
-        if self._writer is not None:
-            self._writer.transport.abort()
-        try:
-            async with asyncio.timeout(CLOSE_DEADLINE):
-                await self.disconnect()
-        except Exception as error:  # noqa: BLE001  it is how the library tells why the session had ended
-            self.why = self.why or _reason(error)
+        if self._closing is None:
+            if self.runstate == Runstate.IDLE:
+                return
+            if self._writer is not None:
+                self._writer.transport.abort()
+            # A task of the link's own: the library's disconnect() leaves errors unread when it is cancelled half-way.
+            self._closing = asyncio.get_running_loop().create_task(self.disconnect())
+        await asyncio.wait({self._closing}, timeout=CLOSE_DEADLINE)
+        if self._closing.done() and (error := self._closing.exception()):
+            self.why = _reason(error)
 
     # --- what is replaced in the library
 

@@ -6,15 +6,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from watching import Start, Watched
+from watching import NEVER, Start, Watched
 
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.config import Target
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.watch import Watch
 from qmp_exporter.simulator import Monitor, SimulatedVm
-
-NEVER = 3600.0  # seconds: a poll interval that no test lives to see
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from qmp_exporter.core.page import Page
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.watch import Watch
 
+NEVER = 3600.0  # seconds: a poll interval that no test lives to see
 PATIENCE = 10.0  # seconds until a condition counts as never met
 
 

@@ -1,0 +1,225 @@
+"""The pages as a scraper and a person get them."""
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import aiohttp
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+from watching import NEVER, eventually
+
+from qmp_exporter.catalog import CATALOG
+from qmp_exporter.config import Target
+from qmp_exporter.daemon.exposition import LARGE, Exposition
+from qmp_exporter.daemon.fleet import Fleet
+from qmp_exporter.daemon.http import AddressError, application, listen
+from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.simulator import Monitor, SimulatedVm
+
+PROMETHEUS_ACCEPT = (
+    "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,"
+    "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+
+
+class Server:
+    """A fleet that is served; `get` asks it."""
+
+    def __init__(self, fleet: Fleet, session: aiohttp.ClientSession, url: str) -> None:
+        self.fleet = fleet
+        self.url = url
+        self._session = session
+
+    async def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[aiohttp.ClientResponse, bytes]:
+        headers = {"Accept-Encoding": "identity"} | {name.replace("_", "-"): one for name, one in headers.items()}
+        async with self._session.request(method, self.url + path, headers=headers) as response:
+            return response, await response.read()
+
+
+Serve = Callable[..., Awaitable[Server]]
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Serve targets at an address, and watch them if asked to."""
+    runners = []
+    async with asyncio.TaskGroup() as group, aiohttp.ClientSession(auto_decompress=False) as session:
+        watching = []
+
+        async def start(*targets: Target, path: str = "/metrics", watch: bool = False) -> Server:
+            stats = Selfstats()
+            fleet = Fleet(targets, CATALOG, NEVER, stats)
+            runner = await listen(application(fleet, Exposition(fleet, stats), path), ["127.0.0.1:0"])
+            runners.append(runner)
+            if watch:
+                watching.append(group.create_task(fleet.run()))
+            return Server(fleet, session, f"http://127.0.0.1:{runner.addresses[0][1]}")
+
+        yield start
+        for task in watching:
+            task.cancel()
+        for runner in runners:
+            await runner.cleanup()
+
+
+TARGET = Target("web01", "/run/nothing.sock", {"tenant": 'ac"me\\\n'})
+
+
+async def test_metrics_come_as_text_unless_openmetrics_is_preferred(serve: Serve) -> None:
+    server = await serve(TARGET)
+    response, _ = await server.ask("/metrics")
+    assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    response, _ = await server.ask("/metrics", Accept=PROMETHEUS_ACCEPT)
+    assert response.headers["Content-Type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    response, _ = await server.ask("/metrics", Accept="application/openmetrics-text;version=9.9.9")
+    assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+
+async def test_both_formats_parse_to_the_same_samples(serve: Serve) -> None:
+    server = await serve(TARGET)
+    _, text = await server.ask("/metrics")
+    _, openmetrics = await server.ask("/metrics", Accept=PROMETHEUS_ACCEPT)
+    assert openmetrics.endswith(b"# EOF\n")
+    assert openmetrics.count(b"# EOF") == 1
+
+    def of_vms(families):
+        return {
+            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name.startswith("qemu_")
+        }
+
+    seen = of_vms(parse_text(text.decode()))
+    assert seen == of_vms(parse_openmetrics(openmetrics.decode()))
+    assert seen["qemu_up", (("tenant", 'ac"me\\\n'), ("vm", "web01"))] == 0
+
+
+async def test_a_scraper_that_can_gets_gzip(serve: Serve) -> None:
+    server = await serve(TARGET)
+    response, body = await server.ask("/metrics", Accept_Encoding="gzip")
+    assert response.headers["Content-Encoding"] == "gzip"
+    assert b'qemu_up{tenant="ac\\"me\\\\\\n",vm="web01"} 0.0\n' in gzip.decompress(body)
+    response, body = await server.ask("/metrics", Accept_Encoding="gzip;q=0")
+    assert "Content-Encoding" not in response.headers
+    assert b"qemu_up{" in body
+
+
+async def test_the_exporters_own_metrics_are_beside_those_of_the_vms(serve: Serve) -> None:
+    _, body = await (await serve(TARGET)).ask("/metrics")
+    for name in (b"qmp_exporter_build_info{", b"process_resident_memory_bytes ", b"python_info{"):
+        assert name in body
+    assert b'qmp_exporter_targets{state="connecting"} 1.0' in body
+
+
+async def test_head_tells_the_same_without_the_body(serve: Serve) -> None:
+    response, body = await (await serve(TARGET)).ask("/metrics", method="HEAD")
+    assert response.status == 200
+    assert int(response.headers["Content-Length"]) > 1000
+    assert body == b""
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/ready"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+async def test_nothing_but_get_and_head_is_allowed(serve: Serve, path: str, method: str) -> None:
+    response, _ = await (await serve(TARGET)).ask(path, method=method)
+    assert response.status == 405
+    assert response.headers["Allow"] == "GET,HEAD"
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/metrics/", "/metrics/../etc/passwd", "/-/reload", "//metrics"])
+async def test_nothing_else_is_found(serve: Serve, path: str) -> None:
+    response, _ = await (await serve(TARGET)).ask(path)
+    assert response.status == 404
+
+
+async def test_the_landing_page_links_to_the_metrics_wherever_they_are(serve: Serve) -> None:
+    server = await serve(TARGET, path="/qemu")
+    response, body = await server.ask("/")
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert b'<a href="/qemu">' in body
+    assert b"<tr><td>connecting<td>1" in body
+    response, _ = await server.ask("/qemu")
+    assert response.status == 200
+
+
+async def test_it_is_healthy_at_once_and_ready_when_every_target_was_tried(serve: Serve, directory: Path) -> None:
+    idle = await serve(TARGET)
+    assert (await idle.ask("/-/healthy"))[0].status == 200
+    assert (await idle.ask("/-/ready"))[0].status == 503
+    server = await serve(Target("web01", str(directory / "nothing.sock")), watch=True)
+    await eventually(lambda: server.fleet.ready)
+    assert (await server.ask("/-/ready"))[0].status == 200
+
+
+async def test_a_vm_that_lives_is_on_the_page(serve: Serve, monitor: Monitor) -> None:
+    server = await serve(Target("web01", str(monitor.address)), watch=True)
+    await eventually(lambda: list(server.fleet.states()) == ["connected"])
+    monitor.vm.change_rtc(7)
+
+    async def says(sample: bytes) -> bool:
+        return sample in (await server.ask("/metrics"))[1]
+
+    async with asyncio.timeout(5):
+        while not await says(b'qemu_rtc_offset_seconds{vm="web01"} 7.0\n'):
+            pass
+
+
+@pytest.fixture
+async def many(directory: Path) -> AsyncIterator[list[Monitor]]:
+    monitors = [Monitor(SimulatedVm(f"vm{n}"), directory / f"vm{n}.sock") for n in range(30)]
+    for monitor in monitors:
+        monitor.listen()
+    yield monitors
+    for monitor in monitors:
+        monitor.close()
+
+
+async def test_a_large_page_is_whole(serve: Serve, many: list[Monitor]) -> None:
+    """It is encoded and compressed in a thread."""
+    server = await serve(*(Target(monitor.vm.name, str(monitor.address)) for monitor in many), watch=True)
+    up = [f'qemu_up{{vm="{monitor.vm.name}"}} 1.0\n'.encode() for monitor in many]
+
+    async def page() -> bytes:
+        return gzip.decompress((await server.ask("/metrics", Accept_Encoding="gzip"))[1])
+
+    body = b""
+    async with asyncio.timeout(10):
+        while not all(line in body for line in up):
+            body = await page()
+    assert len(body) > LARGE
+    pages = await asyncio.gather(*(page() for _ in range(5)))
+    assert all(line in body for body in pages for line in up)
+
+
+async def test_it_listens_on_several_addresses_at_once(directory: Path) -> None:
+    stats = Selfstats()
+    fleet = Fleet((TARGET,), CATALOG, NEVER, stats)
+    unix = str(directory / "metrics.sock")
+    app = application(fleet, Exposition(fleet, stats), "/metrics")
+    runner = await listen(app, ["127.0.0.1:0", "[::1]:0", "localhost:0", f"unix:{unix}"])
+    try:
+        ports = [address[1] for address in runner.addresses if isinstance(address, tuple)]
+        urls = [f"http://127.0.0.1:{ports[0]}/-/healthy", f"http://[::1]:{ports[1]}/-/healthy"]
+        async with aiohttp.ClientSession() as session:
+            for url in urls:
+                async with session.get(url) as response:
+                    assert response.status == 200
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(unix)) as session,
+            session.get("http://exporter/metrics") as response,
+        ):
+            assert "qemu_up" in await response.text()
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("address", ["", "10065", "host", "host:99999", "::1:80", "[::1]", "unix:relative", "a/b:80"])
+async def test_an_address_that_is_none_is_told(address: str) -> None:
+    stats = Selfstats()
+    fleet = Fleet((), CATALOG, NEVER, stats)
+    with pytest.raises(AddressError, match="wanted :PORT, HOST:PORT"):
+        await listen(application(fleet, Exposition(fleet, stats), "/metrics"), [address])

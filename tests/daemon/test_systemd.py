@@ -1,0 +1,40 @@
+"""What the service manager hears."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from qmp_exporter.daemon.systemd import notify, watchdog_interval
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_the_manager_is_told_over_its_socket(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, *, abstract: bool
+) -> None:
+    name = "@qmp-exporter-test-notify" if abstract else str(directory / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(name.replace("@", "\0", 1))
+        monkeypatch.setenv("NOTIFY_SOCKET", name)
+        notify("READY=1", "STATUS=Watching")
+        assert manager.recv(100) == b"READY=1\nSTATUS=Watching"
+
+
+def test_without_a_manager_nothing_happens(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    notify("READY=1")
+    monkeypatch.setenv("NOTIFY_SOCKET", str(directory / "gone"))
+    notify("READY=1")
+
+
+def test_the_watchdog_is_fed_only_if_it_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WATCHDOG_USEC", raising=False)
+    assert watchdog_interval() is None
+    monkeypatch.setenv("WATCHDOG_USEC", "30000000")
+    monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
+    assert watchdog_interval() == 30.0
+    monkeypatch.setenv("WATCHDOG_PID", "1")
+    assert watchdog_interval() is None
+    monkeypatch.setenv("WATCHDOG_USEC", "soon")
+    assert watchdog_interval() is None

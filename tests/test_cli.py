@@ -1,0 +1,184 @@
+"""The program as it is called: what it prints, where, and how it ends."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qmp_exporter import __version__
+from qmp_exporter.catalog.reference import reference
+
+TRACE = Path(__file__).parent / "traces" / "qemu-7.2" / "reset.jsonl"
+
+
+def exporter(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "qmp_exporter", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def test_help_is_for_people() -> None:
+    done = exporter("--help")
+    assert done.returncode == 0
+    for word in ("--config.file", "--web.listen-address", "check-config", "replay", "demo", "full control of its VM"):
+        assert word in done.stdout
+
+
+def test_the_version_is_told() -> None:
+    assert exporter("--version").stdout == f"qmp-exporter {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("--config.fil=x",), ("replay",), ("no-such-command",), ("--log.level=loud",)],
+    ids=str,
+)
+def test_wrong_usage_is_told_in_one_line_with_status_2(arguments: tuple[str, ...]) -> None:
+    done = exporter(*arguments)
+    assert done.returncode == 2
+    assert "error: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_good_configuration_is_good(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("vms:\n  - {name: web01, socket: /run/qmp/web01.sock}\n")
+    done = exporter("check-config", tmp_path / "config.yaml")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "good, with 1 VMs" in done.stdout
+
+
+def test_every_error_of_a_bad_configuration_is_told(tmp_path: Path) -> None:
+    bad = tmp_path / "config.yaml"
+    bad.write_text("vms:\n  - {name: no, sokcet: /run/qmp/web01.sock}\n")
+    for arguments in (("check-config", bad), (f"--config.file={bad}",)):
+        done = exporter(*arguments)
+        assert done.returncode == 2
+        assert f"{bad}:2:" in done.stderr
+        assert 'did you mean "socket"' in done.stderr
+        assert len(done.stderr.splitlines()) >= 2
+        assert "Traceback" not in done.stderr
+
+
+def test_a_label_that_the_catalog_has_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("vms:\n  - {name: a, socket: /run/a.sock, labels: {device: x}}\n")
+    done = exporter("check-config", tmp_path / "config.yaml")
+    assert done.returncode == 2
+    assert "device" in done.stderr
+
+
+def test_a_managers_own_monitor_is_warned_of(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(
+        "vms:\n  - {name: a, socket: /var/lib/libvirt/qemu/domain-1-a/monitor.sock}\n"
+    )
+    done = exporter("check-config", tmp_path / "config.yaml")
+    assert done.returncode == 0
+    assert "libvirt's own monitor" in done.stderr
+
+
+def test_the_reference_is_printed() -> None:
+    assert exporter("metrics").stdout == reference()
+
+
+def test_a_recorded_session_becomes_a_page() -> None:
+    done = exporter("replay", TRACE)
+    assert done.returncode == 0
+    assert 'qemu_vm_resets_total{reason="guest-reset",vm="reset"} 6.0\n' in done.stdout
+    ended = exporter("replay", "--ended", TRACE).stdout
+    assert 'qemu_up{vm="reset"} 0.0\n' in ended
+    assert "qemu_vm_state{" not in ended
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"t": 1, "from": "nobody", "msg": {}}\n', "line 1: Invalid enum value 'nobody'"),
+        ('{"t": 1, "from": "qemu", "msg": {}}\n', "line 1: neither event, return, error nor greeting"),
+        ("SSH-2.0\n", "line 1: JSON is malformed"),
+    ],
+)
+def test_what_is_no_recorded_session_is_told(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "bad.jsonl").write_text(content)
+    done = exporter("replay", tmp_path / "bad.jsonl")
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_file_is_told() -> None:
+    done = exporter("replay", "/nothing.jsonl")
+    assert (done.returncode, done.stderr) == (1, "qmp-exporter: /nothing.jsonl: No such file or directory\n")
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="qe-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def config(directory: Path) -> Path:
+    file = directory / "config.yaml"
+    file.write_text(f"vms:\n  - {{name: web01, socket: {directory}/nothing.sock}}\n")
+    return file
+
+
+def test_it_runs_until_sigterm_and_tells_the_service_manager(directory: Path, config: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(directory / "notify"))
+        manager.settimeout(30)
+        with subprocess.Popen(
+            [
+                *(sys.executable, "-m", "qmp_exporter", f"--config.file={config}", "--log.format=json"),
+                *(f"--web.listen-address=unix:{directory}/a.sock", f"--web.listen-address=unix:{directory}/b.sock"),
+            ],
+            stderr=subprocess.PIPE,
+            env={**os.environ, "NOTIFY_SOCKET": str(directory / "notify"), "WATCHDOG_USEC": "3000000"},
+        ) as process:
+            assert manager.recv(1000).startswith(b"READY=1\nSTATUS=Watching 1 monitors")
+            for name in ("a.sock", "b.sock"):
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.connect(str(directory / name))
+            assert manager.recv(1000) == b"WATCHDOG=1"
+            asked = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            while manager.recv(1000) != b"STOPPING=1":
+                pass
+            assert process.wait(10) == 0
+            assert time.monotonic() - asked < 5
+            lines = [json.loads(line) for line in process.stderr.read().splitlines()]
+    assert [line["msg"] for line in lines] == ["listening", "monitor unreachable", "stopped"]
+
+
+def test_an_address_in_use_is_told(config: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = exporter(f"--config.file={config}", f"--web.listen-address=127.0.0.1:{taken.getsockname()[1]}")
+    assert done.returncode == 1
+    assert "address already in use" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_address_that_is_none_is_told(config: Path) -> None:
+    done = exporter(f"--config.file={config}", "--web.listen-address=nowhere")
+    assert done.returncode == 2
+    assert "'nowhere': wanted :PORT" in done.stderr
+
+
+@pytest.mark.parametrize("path", ["metrics", "/-/healthy", "/{x}", "/a b"])
+def test_a_telemetry_path_that_cannot_be_served_is_told(config: Path, path: str) -> None:
+    done = exporter(f"--config.file={config}", f"--web.telemetry-path={path}")
+    assert done.returncode == 2
+    assert "--web.telemetry-path" in done.stderr
+    assert "Traceback" not in done.stderr
