@@ -9,7 +9,6 @@ import aiohttp
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
-from watching import NEVER, eventually
 
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.config import Target
@@ -18,6 +17,7 @@ from qmp_exporter.daemon.fleet import Fleet
 from qmp_exporter.daemon.http import AddressError, application, listen
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.simulator import Monitor, SimulatedVm
+from watching import NEVER, eventually
 
 PROMETHEUS_ACCEPT = (
     "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,"

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from qemu.qmp import QMPClient, protocol, qmp_client
-from watching import eventually
 
 from qmp_exporter.core.wire import BadMessage, Event, Message, Reply
 from qmp_exporter.daemon import link as link_module
 from qmp_exporter.daemon.link import MAX_LINE, Link, NotAllowed, Unreachable, address
 from qmp_exporter.simulator import Monitor, SimulatedVm
 from qmp_exporter.simulator.faults import EarlyEvents, Garbage, HangUp, NoGreeting
+from watching import eventually
 
 ALLOWED = frozenset({"query-status", "query-block"})
 GREETING = (

@@ -5,12 +5,12 @@ import socket
 from pathlib import Path
 
 import pytest
-from watching import Start, eventually
 
 from qmp_exporter.core import agenda, backoff
 from qmp_exporter.daemon import link as link_module
 from qmp_exporter.simulator import COMMANDS, Monitor, SimulatedVm, VncServer
 from qmp_exporter.simulator.faults import Flood, Garbage, HangUp, NoGreeting, Stall, StrayReply, WrongId
+from watching import Start, eventually
 
 
 def asked(monitor: Monitor) -> list[str]:
