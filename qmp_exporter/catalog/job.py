@@ -51,7 +51,12 @@ QUERY_BLOCK_JOBS = Query(
 QUERIES = (QUERY_BLOCK_JOBS,)
 
 BLOCK_JOBS = ("backup", "commit", "mirror", "stream")  # the JobTypes that BLOCK_JOB_* events are about
-JOB = Label("job", "The job's id; libvirt's contain counters, so it is in gauges only.", limit=32)
+JOB = Label(
+    "job",
+    "The job's id, in gauges only, since libvirt's contain counters; `exported_job` in a Prometheus that does not "
+    "honor labels.",
+    limit=32,
+)
 TYPE = Label(
     "type",
     "JobType.",

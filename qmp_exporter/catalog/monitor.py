@@ -57,7 +57,12 @@ FAMILIES = (
         onehot=True,
         lasting=True,
     ),
-    counter("qemu_monitor_connects_total", "Sessions established with the monitor.", life("connected", once)),
+    counter(
+        "qemu_monitor_connects_total",
+        "Sessions established with the monitor.",
+        life("watched", level(0)),  # there before the first session, so that it is seen as an increase
+        life("connected", once),
+    ),
     counter(
         "qemu_monitor_disconnects_total",
         "Sessions that ended, by whether QEMU had announced its end with SHUTDOWN or WATCHDOG poweroff.",

@@ -81,7 +81,7 @@ class Link(QMPClient):
         self._hello: Greeting | None = None
         self._negotiated = False
         self._closing: asyncio.Task[None] | None = None
-        self.why = ""  # the session ended
+        self.error: BaseException | None = None  # that ended the session; known when it is closed
 
     # --- for the owner
 
@@ -126,8 +126,8 @@ class Link(QMPClient):
             # A task of the link's own: the library's disconnect() leaves errors unread when it is cancelled half-way.
             self._closing = asyncio.get_running_loop().create_task(self.disconnect())
         await asyncio.wait({self._closing}, timeout=CLOSE_DEADLINE)
-        if self._closing.done() and (error := self._closing.exception()):
-            self.why = _reason(error)
+        if self._closing.done():
+            self.error = self._closing.exception()
 
     # --- what is replaced in the library
 
@@ -148,7 +148,6 @@ class Link(QMPClient):
 
     async def _bh_recv_message(self) -> None:
         await self._receive()
-        await asyncio.sleep(0)  # a VM that floods us takes turns with the others
 
     def _do_send(self, msg: QmpMessage) -> None:
         """The one gate through which bytes leave."""
@@ -166,6 +165,7 @@ class Link(QMPClient):
 
     async def _receive(self) -> None:
         """Wait for a chunk and deliver the messages in it."""
+        await asyncio.sleep(0)  # reading what is there already does not wait: a flood takes turns with other VMs
         reader = cast("asyncio.StreamReader", self._reader)  # the library sets it before it starts to read
         try:
             chunk = await reader.read(CHUNK)
@@ -226,7 +226,7 @@ def _unreachable(error: Exception) -> Unreachable:
         return error
     if isinstance(error, OSError) and error.errno in _STATES:
         return Unreachable(*_STATES[error.errno])
-    return Unreachable("error", _reason(error))
+    return Unreachable("error", reason(error))
 
 
 def _reason(error: BaseException) -> str:

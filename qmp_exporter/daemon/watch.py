@@ -16,7 +16,7 @@ from qmp_exporter.core.family import Query
 from qmp_exporter.core.vm import Vm
 from qmp_exporter.core.wire import BadMessage, Event, Failure, Message, Reply
 from qmp_exporter.daemon.foreign import owner
-from qmp_exporter.daemon.link import Link, Unreachable
+from qmp_exporter.daemon.link import Link, Unreachable, reason
 from qmp_exporter.daemon.selfstats import Selfstats
 
 LOOK_AGAIN = 1.0  # seconds between two looks at the socket file while backing off: a stat costs nobody anything
@@ -64,18 +64,19 @@ class Watch:
         try:
             self._leave_alone_what_is_a_managers()
             greeting = await link.open()
-            self._log.info("monitor connected", version=greeting.version)
-            self.vm.connected(greeting, time.time(), time.monotonic(), self._chance())
-            await self._serve(link)
-            await link.close()
-            self._log.info("monitor lost", why=link.why, announced=self.vm.memory.ending)
         except Unreachable as failure:
             self._became(failure.state, str(failure))
             return failure.state
+        self._log.info("monitor connected", version=greeting.version)
+        try:
+            self.vm.connected(greeting, time.time(), time.monotonic(), self._chance())
+            await self._serve(link)
+            announced = self.vm.memory.ending
         finally:
             await link.close()
-        self.vm.disconnected(time.time())
-        self._asked.clear()
+            self.vm.disconnected(time.time())
+            self._asked.clear()
+        self._say_why_it_ended(link.error, announced=announced)
         return "connected"
 
     async def _serve(self, link: Link) -> None:
@@ -141,6 +142,12 @@ class Watch:
     def _became(self, state: str, why: str) -> None:
         if self.vm.monitor(state, time.time()):
             self._log.warning("monitor unreachable", state=state, why=why)
+
+    def _say_why_it_ended(self, error: BaseException | None, *, announced: bool) -> None:
+        if error is None or isinstance(error, EOFError | OSError):
+            self._log.info("monitor lost", why=reason(error) if error else "closed", announced=announced)
+        else:
+            self._log.error("a bug in the exporter ended the session", exc_info=error)
 
     async def _pause(self, seconds: float, seen: tuple[int, ...] | None) -> None:
         """Wait out the back-off, but no longer than it takes a new QEMU to make its socket."""

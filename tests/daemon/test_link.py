@@ -16,7 +16,7 @@ from qmp_exporter.core.wire import BadMessage, Event, Message, Reply
 from qmp_exporter.daemon import link as link_module
 from qmp_exporter.daemon.link import MAX_LINE, Link, NotAllowed, Unreachable, address
 from qmp_exporter.simulator import Monitor, SimulatedVm
-from qmp_exporter.simulator.faults import EarlyEvents, Garbage, HangUp, NoGreeting
+from qmp_exporter.simulator.faults import EarlyEvents, Endless, Garbage, HangUp, NoGreeting
 from watching import eventually
 
 ALLOWED = frozenset({"query-status", "query-block"})
@@ -188,7 +188,7 @@ async def test_the_last_gate_stops_what_came_by_another_way(monitor: Monitor, ea
     await ear.over.wait()
     await link.close()
     assert [request.execute for request in monitor.received] == ["qmp_capabilities"]
-    assert "NotAllowed" in link.why
+    assert isinstance(link.error, NotAllowed)
 
 
 async def test_a_held_monitor_is_busy_and_the_waiting_connection_is_closed_at_once(
@@ -213,6 +213,28 @@ async def test_silence_is_busy(monitor: Monitor, ear: Ear, monkeypatch: pytest.M
     monkeypatch.setattr(link_module, "GREETING_DEADLINE", 0.1)
     monitor.inject(NoGreeting())
     with pytest.raises(Unreachable, match="no greeting") as failure:
+        await ear.link(monitor.address).open()
+    assert failure.value.state == "busy"
+
+
+async def test_a_flood_in_place_of_the_greeting_holds_up_nobody(
+    monitor: Monitor, ear: Ear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "GREETING_DEADLINE", 0.3)
+    monitor.inject(Endless(start=b"", filler=b'{"event": "STOP"}\r\n' * 5000))
+    with pytest.raises(Unreachable) as failure:
+        async with asyncio.timeout(5):
+            await ear.link(monitor.address).open()
+    assert failure.value.state == "busy"
+    assert len(ear.messages) > 5000
+
+
+async def test_a_greeting_that_never_ends_is_given_up(
+    monitor: Monitor, ear: Ear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "GREETING_DEADLINE", 0.3)
+    monitor.inject(Endless())
+    with pytest.raises(Unreachable) as failure:
         await ear.link(monitor.address).open()
     assert failure.value.state == "busy"
 
@@ -313,7 +335,7 @@ async def test_the_end_inside_a_message_is_counted(monitor: Monitor, ear: Ear) -
     await ear.over.wait()
     await link.close()
     assert ear.bad == ["truncated"]
-    assert link.why == "end of file"
+    assert isinstance(link.error, EOFError)
 
 
 async def test_what_was_said_before_a_reset_is_heard(peer, ear: Ear) -> None:
@@ -333,7 +355,7 @@ async def test_what_was_said_before_a_reset_is_heard(peer, ear: Ear) -> None:
     await ear.over.wait()
     await link.close()
     assert ear.events == ["SHUTDOWN"]
-    assert link.why
+    assert isinstance(link.error, ConnectionResetError)
 
 
 async def test_a_handler_that_finds_a_message_bad_does_not_end_the_session(monitor: Monitor, ear: Ear) -> None:

@@ -246,3 +246,20 @@ async def test_vnc_clients_that_were_there_before_us_count_as_sessions(directory
         vm.vnc_connect()
         await page.says("qemu_vnc_clients", 2)
         await page.says("qemu_vnc_sessions", 1)
+
+
+async def test_a_bug_of_ours_ends_the_session_with_a_traceback_and_no_stale_gauge(
+    monitor: Monitor, watch: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = watch()
+    await page.says("qemu_up")
+
+    def stumble(*_arguments: object) -> None:
+        raise LookupError("a bug")
+
+    monkeypatch.setattr(page.watch.vm, "event", stumble)
+    monitor.vm.stop()
+    await page.says("qemu_up", 0)
+    await page.says('qemu_vm_state{state="running"}', None)
+    await page.says("qemu_up", 1)
+    assert "LookupError: a bug" in capsys.readouterr().out
