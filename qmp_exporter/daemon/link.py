@@ -229,7 +229,8 @@ def _unreachable(error: Exception) -> Unreachable:
     return Unreachable("error", reason(error))
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """An error in a few words, for a log."""
     if isinstance(error, EOFError):
         return "end of file"
     if isinstance(error, OSError) and error.strerror:
