@@ -125,9 +125,11 @@ class Link(QMPClient):
                 self._writer.transport.abort()
             # A task of the link's own: the library's disconnect() leaves errors unread when it is cancelled half-way.
             self._closing = asyncio.get_running_loop().create_task(self.disconnect())
+            self._closing.add_done_callback(self._closed)
         await asyncio.wait({self._closing}, timeout=CLOSE_DEADLINE)
-        if self._closing.done():
-            self.error = self._closing.exception()
+
+    def _closed(self, closing: asyncio.Task[None]) -> None:
+        self.error = None if closing.cancelled() else closing.exception()
 
     # --- what is replaced in the library
 
