@@ -200,7 +200,7 @@ async def test_it_listens_on_several_addresses_at_once(directory: Path) -> None:
     fleet = Fleet((TARGET,), CATALOG, NEVER, stats)
     unix = str(directory / "metrics.sock")
     app = application(fleet, Exposition(fleet, stats), "/metrics")
-    runner = await listen(app, ["127.0.0.1:0", "[::1]:0", "localhost:0", f"unix:{unix}"])
+    runner = await listen(app, ["127.0.0.1:0", "[::1]:0", f"unix:{unix}"])
     try:
         ports = [address[1] for address in runner.addresses if isinstance(address, tuple)]
         urls = [f"http://127.0.0.1:{ports[0]}/-/healthy", f"http://[::1]:{ports[1]}/-/healthy"]

@@ -1,0 +1,81 @@
+# A clone on Debian (make, git and python3 are enough) -> the demo, the tests, the checks. `make` alone lists them.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Debian starts these when it installs them. The tests bring their own; a machine that has them already keeps them.
+SERVICES := prometheus.service prometheus-alertmanager.service
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test packages check format golden docs clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: .venv/.run ## the demo: a VM, the exporter, and its page
+	$(BIN)/qmp-exporter demo
+
+test: packages .venv/.dev ## all tests; ARGS="-k name" for some of them
+	$(BIN)/pytest $(ARGS)
+
+check: .venv/.dev ## format, lint and types, as CI wants them
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/.dev ## make format and imports what check wants
+	$(BIN)/ruff check --fix --select I .
+	$(BIN)/ruff format .
+
+golden: .venv/.dev ## write the golden pages anew; look at the difference before you commit it
+	UPDATE_GOLDEN=1 $(BIN)/pytest tests/traces/test_golden.py
+
+docs: .venv/.run ## METRICS.md from the catalog, the schema of the configuration from its models
+	$(BIN)/qmp-exporter metrics > METRICS.md.new && mv METRICS.md.new METRICS.md
+	$(BIN)/python -c 'from qmp_exporter.config import json_schema; print(json_schema(), end="")' \
+	  > deploy/config.schema.json.new && mv deploy/config.schema.json.new deploy/config.schema.json
+
+clean: ## remove everything that make has made
+	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	find qmp_exporter tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps are younger than pyproject.toml as long as its dependencies are installed, so a second run costs nothing.
+.venv/.run: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'Python 3.11 or newer is needed: make PYTHON=python3.12 …' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(call apt_get,python3-venv); }
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	$(PIP) install --upgrade 'pip>=25.1' # the first that knows --group
+	$(PIP) install --editable .
+	@touch $@
+
+.venv/.dev: .venv/.run
+	$(PIP) install --group dev
+	@touch $@
+
+# Only what is missing, so that a second run asks no package server.
+packages:
+	@if ! command -v dpkg-query >/dev/null; then \
+	  echo 'This is no Debian: tests whose programs are missing are skipped, tests/packages.txt lists them.'; exit; \
+	fi; \
+	release=$$(. /etc/os-release; echo $${VERSION_ID:-99}); missing=; \
+	for package in $$(awk -v release=$$release '/^[a-z]/ && $$2 <= release { print $$1 }' tests/packages.txt); do \
+	  dpkg-query --show --showformat='$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed \
+	    || missing="$$missing $$package"; \
+	done; \
+	if [ -n "$$missing" ]; then $(call apt_get,$$missing); fi
+
+# apt_get PACKAGES: as root it installs them, else it says what to install. A shell command, to be used in a recipe.
+define apt_get
+if [ $$(id -u) != 0 ]; then \
+  echo 'Some Debian packages are missing. As root:' >&2; \
+  echo "    apt-get install --no-install-recommends" $(1) >&2; \
+  echo 'Then try again.' >&2; exit 1; \
+fi; \
+if [ -d /run/systemd/system ]; then \
+  for service in $(SERVICES); do systemctl cat $$service >/dev/null 2>&1 || systemctl mask $$service; done; \
+fi; \
+apt-get update --quiet && \
+  DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends $(1)
+endef

@@ -1,0 +1,44 @@
+"""Rules and scrape configuration → what promtool says about them, and what a person woken by one can read."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+PROMETHEUS = Path(__file__).parents[2] / "deploy" / "prometheus"
+
+
+def alerts() -> list[dict[str, Any]]:
+    groups = yaml.safe_load((PROMETHEUS / "rules.yml").read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"] if "alert" in rule]
+
+
+def test_the_rules_are_valid(promtool):
+    promtool("check", "rules", "--lint=all", "--lint-fatal", "prometheus/rules.yml")
+
+
+def test_the_rules_do_what_their_own_tests_say(promtool):
+    promtool("test", "rules", "prometheus/rules_test.yml")
+
+
+def test_the_scrape_configuration_is_valid_and_finds_the_rules(promtool):
+    assert "1 rule files found" in promtool("check", "config", "prometheus/scrape.yml")
+
+
+@pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert["alert"])
+def test_an_alert_says_how_bad_it_is_what_happened_and_what_to_do(alert: dict[str, Any]):
+    assert alert["labels"]["severity"] in ("critical", "warning", "info")
+    assert alert["annotations"]["summary"].endswith(".")
+    assert "{{" not in alert["annotations"]["summary"]
+    assert "{{ $labels.instance }}" in alert["annotations"]["description"]
+    assert "What to do: " in alert["annotations"]["description"]
+
+
+def test_every_alert_is_seen_firing_and_seen_silent():
+    seen: dict[str, set[bool]] = defaultdict(set)
+    for case in yaml.safe_load((PROMETHEUS / "rules_test.yml").read_text())["tests"]:
+        for check in case["alert_rule_test"]:
+            seen[check["alertname"]].add(bool(check["exp_alerts"]))
+    assert dict(seen) == {alert["alert"]: {True, False} for alert in alerts()}

@@ -1,0 +1,198 @@
+"""Configuration files → what the daemon gets, or the very sentences a tired person reads."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qmp_exporter.config import Config, ConfigError, Target, json_schema, load, parse
+
+ROOT = Path(__file__).parents[1]
+FILES = ROOT / "tests" / "configs"
+RESERVED = ("device", "operation")
+
+
+def errors_of(text: str) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "config.yaml", reserved_labels=RESERVED)
+    return caught.value.errors
+
+
+def errors_or_none(text: str) -> tuple[str, ...]:
+    try:
+        parse(text, "config.yaml", reserved_labels=RESERVED)
+    except ConfigError as error:
+        return error.errors
+    return ()
+
+
+@pytest.mark.parametrize("path", sorted(FILES.glob("good-*.yaml")), ids=lambda path: path.stem)
+def test_a_good_file_is_accepted(path: Path):
+    assert load(path, reserved_labels=RESERVED).poll_interval >= 1
+
+
+@pytest.mark.parametrize("path", sorted(FILES.glob("bad-*.yaml")), ids=lambda path: path.stem)
+def test_a_bad_file_is_refused_with_exactly_the_errors_in_its_leading_comments(path: Path):
+    text = path.read_bytes().decode()
+    expected = [line.removeprefix("# error: ") for line in text.split("\n") if line.startswith("# error: ")]
+    with pytest.raises(ConfigError) as caught:
+        parse(text, path.name, reserved_labels=RESERVED)
+    assert list(caught.value.errors) == expected
+
+
+def test_the_example_is_accepted():
+    config = load(ROOT / "config.example.yaml", reserved_labels=RESERVED)
+    assert config.poll_interval == 15
+    assert [vm.name for vm in config.vms] == ["web01", "db01", "build01", "lab01", "legacy01"]
+
+
+def test_everything_said_in_the_file_arrives():
+    text = """
+        poll_interval: 1m30s500ms
+        vms:
+          - name: web01
+            socket: "@web01"
+            labels: {tenant: acme}
+            allow_shared_monitor: yes
+        """
+    target = Target("web01", "@web01", {"tenant": "acme"}, allow_shared_monitor=True)
+    assert parse(text, "config.yaml") == Config(90.5, (target,))
+
+
+def test_what_is_not_said_has_a_default():
+    target = Target("a", "/a", {}, allow_shared_monitor=False)
+    assert parse("vms: [{name: a, socket: /a}]", "config.yaml") == Config(15, (target,))
+
+
+def test_targets_can_be_kept_in_sets_and_do_not_change():
+    (target,) = parse("vms: [{name: a, socket: /a, labels: {tenant: acme}}]", "config.yaml").vms
+    assert {target, Target("a", "/a", {"tenant": "acme"})} == {target}
+    with pytest.raises(TypeError):
+        target.labels["tenant"] = "other"  # type: ignore[index]
+
+
+def test_a_label_is_reserved_only_where_a_metric_has_it():
+    text = "vms: [{name: a, socket: /a, labels: {device: b}}]"
+    assert parse(text, "config.yaml").vms[0].labels == {"device": "b"}
+    assert errors_of(text)[0].startswith("config.yaml:1:38: vms[0].labels.device: reserved")
+
+
+def test_merged_values_yield_to_the_ones_written_out():
+    vms = load(FILES / "good-anchors.yaml").vms
+    assert vms[2] == Target("web03", "/run/qmp/web03.sock", {"tenant": "acme", "tier": "silver"})
+
+
+def test_the_fifty_first_error_is_only_counted():
+    errors = errors_of("vms: [" + "{}," * 40 + "]")
+    assert len(errors) == 51
+    assert errors[-1] == "and 30 more"
+
+
+def test_a_misspelt_key_is_one_mistake_and_not_two():
+    assert errors_of("vms:\n  - {name: web01, sokcet: /a}") == (
+        'config.yaml:2:19: vms[0].sokcet: unknown key, did you mean "socket"?',
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 5000, "{a: " * 5000, "- " * 5000, "%YAML 1." + "9" * 5000, "9" * 5000, "!" * 5000, "&" * 5000]
+)
+def test_too_much_of_something_is_an_error_and_no_crash(text: str):
+    assert len(errors_of(text)) == 1
+
+
+def test_a_name_cannot_reach_the_terminal_of_its_reader():
+    for error in errors_of('vms: [{name: "\\e[2J", "\\e[31m": b, socket: "\\u2028\\ud800"}]'):
+        assert error.isprintable()
+        assert error.isascii()
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"config.yaml: cannot be read: No such file or directory"):
+        load(tmp_path / "config.yaml")
+
+
+def test_a_directory_is_no_file(tmp_path: Path):
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load(tmp_path)
+
+
+def test_a_byte_that_is_no_utf8_is_found(tmp_path: Path):
+    path = tmp_path / "config.yaml"
+    path.write_bytes("vms:\n  - name: é".encode() + b"\xff\n")
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert caught.value.errors == (f"{path}:2:12: found the byte 0xff, wanted text in UTF-8",)
+
+
+def test_a_device_that_never_ends_is_not_read_to_its_end():
+    with pytest.raises(ConfigError, match="found more than 4 MiB"):
+        load(Path("/dev/zero"))
+
+
+def test_the_schema_for_editors_is_the_one_in_deploy():
+    committed = json.loads((ROOT / "deploy" / "config.schema.json").read_text())
+    assert committed == json.loads(json_schema()), "run `make docs`"
+
+
+PIECES = st.sampled_from(
+    [
+        *"\n\n\n -:?[]{},&*!|>'\"%@#~<=.0123456789aexn\t\\",
+        "  ",
+        "vms:\n",
+        "  - name: ",
+        "socket: ",
+        "/a",
+        "labels: ",
+        "&a ",
+        "*a",
+        "<<: ",
+        "!!str ",
+        "---\n",
+        "...\n",
+        "\\ud800",
+        "\\U0011",
+        "2024-13-45",
+        "0x",
+        "1e",
+        "no",
+        "\ud800",
+        "%YAML ",
+        "? ",
+    ]
+)
+
+
+@given(st.one_of(st.text(), st.lists(PIECES).map("".join)))
+@settings(deadline=None)
+def test_no_text_at_all_raises_anything_but_a_config_error(text: str):
+    assert all(line.startswith(("config.yaml:", "and ")) for line in errors_or_none(text))
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs", "Cn", "Co", "Zl", "Zp"]), min_size=1, max_size=20)
+VM = st.fixed_dictionaries(
+    {"name": TEXT, "socket": TEXT.map(lambda name: "@" + name)},
+    optional={
+        "labels": st.dictionaries(st.from_regex("[a-z]{1,3}_", fullmatch=True), TEXT),
+        "allow_shared_monitor": st.booleans(),
+    },
+)
+
+
+@given(st.lists(VM, unique_by=(lambda vm: vm["name"], lambda vm: vm["socket"])))
+def test_whatever_is_written_properly_comes_back(vms: list[dict[str, object]]):
+    text = json.dumps({"vms": vms}, ensure_ascii=False)  # JSON is YAML
+    assert parse(text, "config.yaml") == Config(15, tuple(Target(**vm) for vm in vms))
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | TEXT, st.lists, max_leaves=5), st.data())
+def test_a_value_of_any_kind_in_any_place_is_accepted_or_explained(value: object, data: st.DataObject):
+    vm = {"name": "web01", "socket": "/a", "labels": {"tenant": "acme"}, "allow_shared_monitor": False}
+    document = {"poll_interval": "15s", "vms": [vm]}
+    container, key = data.draw(
+        st.sampled_from([(document, key) for key in document] + [(vm, key) for key in vm] + [(vm["labels"], "tenant")])
+    )
+    container[key] = value
+    assert all(key in line for line in errors_or_none(json.dumps(document, ensure_ascii=False)))
