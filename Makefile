@@ -3,8 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# Debian starts these when it installs them. The tests bring their own; a machine that has them already keeps them.
-SERVICES := prometheus.service prometheus-alertmanager.service
+# Debian starts it when it installs it. The tests bring their own; a machine that has them already keeps them.
+SERVICES := prometheus.service
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -19,6 +19,8 @@ _PARSE_ERRORS = {
     "Expecting ':' delimiter": "missing : in object pair",
     "Invalid \\escape": "invalid escape sequence in string",
     "Invalid \\uXXXX escape": "invalid escape sequence in string",
+    "Illegal trailing comma before end of array": "expecting value",  # from Python 3.13 on
+    "Illegal trailing comma before end of object": "expecting value",
 }
 
 

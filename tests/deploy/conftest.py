@@ -1,12 +1,12 @@
 """The programs that judge what is in deploy/: skipped where one is missing, except in CI, where all are there."""
 
-import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from parts import need
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -14,15 +14,11 @@ Run = Callable[..., str]
 
 
 def program(name: str) -> Run:
-    if shutil.which(name) is None:
-        message = f"{name} is not installed, tests/packages.txt tells which package has it"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+    path = need(name)
 
     def run(*arguments: str | Path) -> str:
         done = subprocess.run(
-            [name, *arguments], cwd=DEPLOY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+            [path, *arguments], cwd=DEPLOY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
         )
         assert done.returncode == 0, done.stdout
         return done.stdout

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from qmp_client import Client
 
+from qmp_client import Client
 from qmp_exporter.simulator import Event, Monitor, SimulatedVm
 
 

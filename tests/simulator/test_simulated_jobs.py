@@ -1,9 +1,9 @@
 """Block jobs of a simulated VM send the events that the same jobs were recorded sending."""
 
 import pytest
-from shape import VERSIONS, story
 
 from qmp_exporter.simulator import SimulatedVm
+from shape import VERSIONS, story
 
 every_version = pytest.mark.parametrize("version", VERSIONS)
 

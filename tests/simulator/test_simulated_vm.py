@@ -1,11 +1,11 @@
 """What happens to a simulated VM shows the same events and states as the same thing in the recorded sessions."""
 
 import pytest
-from shape import VERSIONS, keyed, sessions, story
 
 from qmp_exporter.simulator import Event, SimulatedVm, SpiceServer, VncServer, disk
 from qmp_exporter.simulator.commands import execute
 from qmp_exporter.simulator.wire import Request
+from shape import VERSIONS, keyed, sessions, story
 
 every_version = pytest.mark.parametrize("version", VERSIONS)
 

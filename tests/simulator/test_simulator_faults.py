@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from qmp_client import Client
 
+from qmp_client import Client
 from qmp_exporter.simulator import Monitor, faults
 
 

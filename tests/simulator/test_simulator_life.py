@@ -8,8 +8,8 @@ from collections import Counter
 from random import Random
 
 import pytest
-from qmp_client import Client
 
+from qmp_client import Client
 from qmp_exporter.simulator import SimulatedVm, live
 
 

@@ -5,8 +5,8 @@ import json
 
 import pytest
 from qemu.qmp import QMPClient
-from qmp_client import Client
 
+from qmp_client import Client
 from qmp_exporter.simulator import (
     COMMANDS,
     HEADLESS_COMMANDS,

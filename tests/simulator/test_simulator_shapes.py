@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-from shape import VERSIONS, differences, recorded_shapes, sessions, shape, unify
 
 from qmp_exporter.simulator import COMMANDS, SimulatedVm, SpiceServer, VncServer
 from qmp_exporter.simulator.commands import execute, version_info
 from qmp_exporter.simulator.wire import Request
+from shape import VERSIONS, differences, recorded_shapes, sessions, shape, unify
 
 _ORDERS = {name for name in COMMANDS if not name.startswith("query-")}
 

@@ -1,6 +1,5 @@
 """The simulator cuts its input into JSON texts as QEMU does, and says what is wrong with them in QEMU's words."""
 
-import shutil
 import socket
 import subprocess
 import time
@@ -9,8 +8,9 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from qmp_client import Client
 
+from parts import need
+from qmp_client import Client
 from qmp_exporter.simulator import Monitor, SimulatedVm
 from qmp_exporter.simulator.wire import JsonStream, QmpError, Request, parse_request
 
@@ -122,8 +122,7 @@ async def test_errors_are_worded_as_by_qemu(path, sent):
 @pytest.fixture(scope="module")
 def qemu(tmp_path_factory):
     """A real QEMU's monitor, past the negotiation: a function from bytes to the reply."""
-    if shutil.which("qemu-system-x86_64") is None:
-        pytest.skip("QEMU is not installed")
+    binary = need("qemu-system-x86_64")
     path = tmp_path_factory.mktemp("q") / "q"
     disk = "null-co,size=1048576,if=none,id=drive-virtio-disk0"
     arguments = ["-display", "none", "-machine", "accel=tcg", "-S", "-nodefaults", "-m", "32"]
@@ -132,7 +131,7 @@ def qemu(tmp_path_factory):
         listener.bind(str(path))
         listener.listen()
         listener.settimeout(20)
-        command = ["qemu-system-x86_64", *arguments, "-chardev", f"socket,id=m,path={path}"]
+        command = [binary, *arguments, "-chardev", f"socket,id=m,path={path}"]
         with subprocess.Popen([*command, "-mon", "chardev=m,mode=control"]) as process:
             connection, _ = listener.accept()
             connection.settimeout(20)

@@ -1,0 +1,16 @@
+"""The name of a real part -> where it is; a test that misses one is skipped, and fails in CI, where all must be there."""
+
+import os
+import shutil
+
+import pytest
+
+
+def need(program: str) -> str:
+    """The path of a program; without it the test ends here."""
+    if path := shutil.which(program):
+        return path
+    message = f"{program} is not installed; tests/packages.txt tells which package has it"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)

@@ -1,0 +1,113 @@
+"""A story of one VM: what happens to it and what it answers -> what its page must then say."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from qmp_exporter.catalog import CATALOG
+from qmp_exporter.core.agenda import QUERY_COMMANDS
+from qmp_exporter.core.page import Page
+from qmp_exporter.core.vm import Vm
+from qmp_exporter.core.wire import Event, Greeting
+
+BOOT = 1_700_000_000.0  # seconds since the epoch, when the story begins
+QUERIES = {query.command: query for query in (QUERY_COMMANDS, *CATALOG.queries)}
+
+
+class Story:
+    """A VM whose monitor is connected, unless told otherwise; each step takes a second."""
+
+    def __init__(self, *, connected: bool = True, version: str = "10.0.2") -> None:
+        self.now = BOOT
+        self.vm = Vm(CATALOG, poll_interval=15.0, at=self.now)
+        self._page = Page(CATALOG.families)
+        self._page.add("web01", {})
+        if connected:
+            self.connects(version)
+
+    # --- what happens
+
+    def connects(self, version: str = "10.0.2", commands: list[str] | None = None) -> None:
+        """`commands`: what QEMU says it has; None: all that the catalog knows."""
+        self._pass()
+        self.vm.connected(Greeting(version), self.now, self.now, chance=0.0)
+        self.answers("query-commands", [{"name": name} for name in commands or QUERIES])
+
+    def disconnects(self) -> None:
+        self._pass()
+        self.vm.disconnected(self.now)
+
+    def cannot_connect(self, state: str) -> None:
+        self._pass()
+        self.vm.monitor(state, self.now)
+
+    def happens(self, name: str, *, at: float | None = None, **data: Any) -> None:
+        """An event; members have underscores for hyphens.  `at`: its own time, where the host's clock is elsewhere."""
+        self.emits(name, {member.replace("_", "-"): value for member, value in data.items()}, at=at)
+
+    def emits(self, name: str, data: Any, *, at: float | None = None) -> None:
+        """An event with its data as they are.
+
+        :raise BadMessage: as Vm does.
+        """
+        self._pass()
+        self.vm.event(Event(name, raw(data), self.now if at is None else at), self.now)
+
+    def answers(self, command: str, value: Any) -> None:
+        """A query is asked, whether it is its turn or not, and answered.
+
+        :raise BadMessage: as Vm does.
+        """
+        self._pass()
+        self.vm.agenda.ask(QUERIES[command], self.now)
+        self.vm.reply(QUERIES[command], raw(value), self.now)
+
+    def refuses(self, command: str) -> None:
+        """A query is answered by an error."""
+        self._pass()
+        self.vm.agenda.ask(QUERIES[command], self.now)
+        self.vm.failure(QUERIES[command], self.now)
+
+    def wants(self) -> set[str]:
+        """The queries that would be asked next, if nothing else happened and no time passed; they count as answered."""
+        commands = set()
+        while query := self.vm.agenda.next(self.now + 2.0):
+            self.vm.agenda.failed(query)
+            commands.add(query.command)
+        return commands
+
+    # --- what the page says
+
+    def page(self) -> dict[str, float]:
+        """The samples, without the label vm."""
+        self._page.refresh("web01", self.vm.samples)
+        samples = (line.rsplit(" ", 1) for line in self._page.text().splitlines() if not line.startswith("#"))
+        return {
+            name.replace(',vm="web01"', "").replace('{vm="web01"}', ""): float(value) for name, value in samples
+        }
+
+    def says(self, sample: str, value: float) -> None:
+        assert self.page().get(sample) == value, f"{sample} is {self.page().get(sample)}"
+
+    def says_nothing_of(self, start: str) -> None:
+        """No sample begins so."""
+        assert [sample for sample in self.page() if sample.startswith(start)] == []
+
+    def says_only(self, family: str, *samples: str) -> None:
+        """Of all samples of a family, these are 1 and the others are 0."""
+        of_it = {sample: value for sample, value in self.page().items() if sample.split("{")[0] == family}
+        assert {sample for sample, value in of_it.items() if value} == set(samples)
+        assert all(of_it[sample] == 1 for sample in samples)
+
+    def _pass(self) -> None:
+        self.now += 1.0
+
+
+def raw(value: Any) -> Raw:
+    return Raw(msgspec.json.encode(value))
+
+
+def changes(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    """What two pages differ in, and what it is on the later one."""
+    return {sample: value for sample, value in after.items() if before.get(sample) != value}
