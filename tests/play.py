@@ -54,19 +54,29 @@ class Story:
         self._pass()
         self.vm.event(Event(name, raw(data), self.now if at is None else at), self.now)
 
+    def asks(self, command: str) -> None:
+        """A query is sent, whether it is its turn or not."""
+        self._pass()
+        self.vm.agenda.ask(QUERIES[command], self.now)
+
     def answers(self, command: str, value: Any) -> None:
-        """A query is asked, whether it is its turn or not, and answered.
+        """A query is sent and answered at once.
 
         :raise BadMessage: as Vm does.
         """
-        self._pass()
-        self.vm.agenda.ask(QUERIES[command], self.now)
-        self.vm.reply(QUERIES[command], raw(value), self.now)
+        self.asks(command)
+        assert self.replies(command, value)
+
+    def replies(self, command: str, value: Any) -> bool:
+        """The answer to a query sent before; whether it was taken.
+
+        :raise BadMessage: as Vm does.
+        """
+        return self.vm.reply(QUERIES[command], raw(value), self.now)
 
     def refuses(self, command: str) -> None:
         """A query is answered by an error."""
-        self._pass()
-        self.vm.agenda.ask(QUERIES[command], self.now)
+        self.asks(command)
         self.vm.failure(QUERIES[command], self.now)
 
     def wants(self) -> set[str]:
@@ -83,9 +93,7 @@ class Story:
         """The samples, without the label vm."""
         self._page.refresh("web01", self.vm.samples)
         samples = (line.rsplit(" ", 1) for line in self._page.text().splitlines() if not line.startswith("#"))
-        return {
-            name.replace(',vm="web01"', "").replace('{vm="web01"}', ""): float(value) for name, value in samples
-        }
+        return {name.replace(',vm="web01"', "").replace('{vm="web01"}', ""): float(value) for name, value in samples}
 
     def says(self, sample: str, value: float) -> None:
         assert self.page().get(sample) == value, f"{sample} is {self.page().get(sample)}"

@@ -12,11 +12,14 @@ Generated from the catalog by `qmp-exporter metrics`.
 Every sample of a VM carries `vm`, the name of its target, and the labels that the target was given. Counters stay when
 the monitor is lost; gauges are what QEMU said last and disappear with it, but for `qemu_up` and `qemu_monitor_state`.
 Counters that can be foreseen exist with value 0 as soon as the monitor is connected. A label value outside of its list
-becomes `other`. The exporter's own metrics begin with `qmp_exporter_`, `process_` and `python_`.
+becomes `other`, and so does a new value of an open label when a VM has too many series of the metric already. The
+exporter's own metrics begin with `qmp_exporter_`, `process_` and `python_`.
 """
+MANY = 5  # metrics of one label, beyond which a table is easier to read without their names
 
 
 def reference() -> str:
+    """The whole page."""
     return "\n".join((_INTRODUCTION, *_groups(), *_labels(), *_queries()))
 
 
@@ -39,17 +42,26 @@ def _fed_by(family: Family) -> str:
 
 def _labels() -> Iterator[str]:
     yield "## Labels\n"
+    yield "Counters of events stand at 0 for the values in the last column before anything happened.\n"
     yield "| Label | Of | Meaning | Values | At 0 from the start |"
     yield "|---|---|---|---|---|"
-    owners: dict[Label, list[str]] = {}
+    owners: dict[Label, list[Family]] = {}
     for family in CATALOG.families:
         for label in family.labels:
-            owners.setdefault(label, []).append(family.name)
-    for label, names in owners.items():
-        values = " ".join(f"`{value}`" for value in label.values) or f"at most {label.limit} per VM"
-        of = "<br>".join(f"`{name}`" for name in names)
-        yield f"| `{label.name}` | {of} | {label.help} | {values} | {_zero(label)} |"
+            owners.setdefault(label, []).append(family)
+    for label, families in owners.items():
+        values = " ".join(f"`{value}`" for value in label.values) or "open"
+        zero = _zero(label) if any(family.counts_events for family in families) else ""
+        yield f"| `{label.name}` | {_owners(families)} | {label.help} | {values} | {zero} |"
     yield ""
+
+
+def _owners(families: list[Family]) -> str:
+    """One by one, or the groups they are in where they are many."""
+    if len(families) <= MANY:
+        return "<br>".join(f"`{family.name}`" for family in families)
+    groups = [group for group, members in GROUPS.items() if set(families) & set(members)]
+    return f"{len(families)} metrics of {', '.join(groups)}"
 
 
 def _zero(label: Label) -> str:

@@ -1,0 +1,84 @@
+"""An agenda and a clock of its own: what the daemon does with them, step by step -> what is asked, and when."""
+
+import pytest
+
+from qmp_exporter.core.agenda import QUERY_COMMANDS, STUCK, Agenda
+from qmp_exporter.core.family import Query
+
+POLL = 15.0
+STATUS = Query("query-status", dict, every="poll", after=("STOP", "RESUME", "RESET"), spacing=0.02)
+BLOCK = Query("query-block", list, every="slow", after=("RESET", "DEVICE_TRAY_MOVED"), spacing=1.0)
+STATS = Query("query-blockstats", list, every="poll")
+VNC_SERVERS = Query("query-vnc-servers", list, every="poll", after=("VNC_CONNECTED",))
+VNC = Query("query-vnc", dict, every="poll", after=("VNC_CONNECTED",), instead_of_newer="query-vnc-servers")
+NAME = Query("query-name", dict)
+QUERIES = (STATUS, BLOCK, STATS, VNC_SERVERS, VNC, NAME)
+
+
+class Loop:
+    """What the daemon does with an agenda, on a clock of its own."""
+
+    def __init__(self, *, connected: bool = True, poll: float = POLL) -> None:
+        self.now = 0.0
+        self.agenda = Agenda(QUERIES, poll)
+        self.asked: list[Query] = []
+        self.late: list[Query] = []
+        self.events: list[str] = []
+        self._asked_after: dict[Query, int] = {}  # how many events there were when it was asked
+        self.true_as_of: dict[Query, int] = {}  # the same, of the last reply that was taken
+        self.agenda.start(self.now, 0.0)
+        if connected:
+            self.turn()
+            self.agenda.answered(QUERY_COMMANDS)
+            self.agenda.offer(None)
+            self.answer_all()
+
+    def turn(self) -> bool:
+        """One round of the loop; whether anything was done."""
+        late = self.agenda.late(self.now)
+        if late:
+            self.late.append(late)
+        before = self.agenda.in_flight
+        sent_at = self.agenda._sent_at.get(before, 0.0)
+        query = self.agenda.next(self.now)
+        if query:
+            assert before is None or self.now >= sent_at + STUCK, "two in flight"
+            self.asked.append(query)
+            self._asked_after[query] = len(self.events)
+        return bool(late or query)
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass with nothing happening, waking up when the agenda wants it."""
+        end = self.now + seconds
+        while self.now < end:
+            did = self.turn()
+            due = self.agenda.due(self.now)
+            assert did or due > 0, "awake for nothing, and again at once"
+            self.now = min(end, self.now + due)
+        self.turn()
+
+    def happens(self, event: str) -> None:
+        self.events.append(event)
+        self.agenda.happened(event)
+        self.turn()
+
+    def answer(self) -> None:
+        query = self.agenda.in_flight
+        if query and self.agenda.answered(query):
+            self.true_as_of[query] = self._asked_after[query]
+        self.turn()
+
+    def fail(self) -> None:
+        if self.agenda.in_flight:
+            self.agenda.failed(self.agenda.in_flight)
+        self.turn()
+
+    def answer_all(self) -> None:
+        """Answer each query as soon as it is asked, until none is wanted for some seconds."""
+        for _ in range(100):
+            if self.agenda.in_flight is None and self.agenda.due(self.now) > 2.0:
+                return
+            self.now += 0.0 if self.agenda.in_flight else self.agenda.due(self.now)
+            self.turn()
+            self.answer()
+        pytest.fail("never at rest")

@@ -1,0 +1,194 @@
+"""Payloads with a member of the wrong type or without one -> BadMessage, and the page as it was but for the count.
+
+The rows of a payload are found through the catalog, so that a new row is tested as soon as it is there.
+"""
+
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Struct
+
+from play import Story, changes
+from qmp_exporter.catalog import CATALOG
+from qmp_exporter.core.wire import BadMessage
+
+EVENTS = {
+    "RESET": {"guest": True, "reason": "guest-reset"},
+    "SHUTDOWN": {"guest": True, "reason": "guest-shutdown"},
+    "WATCHDOG": {"action": "pause"},
+    "RTC_CHANGE": {"offset": 1},
+    "BLOCK_IO_ERROR": {
+        "operation": "read",
+        "action": "stop",
+        "device": "disk0",
+        "qom-path": "/machine/peripheral/disk0",
+        "node-name": "node0",
+        "nospace": True,
+    },
+    "DEVICE_TRAY_MOVED": {"tray-open": True, "device": "cd", "id": "cd0"},
+    "VNC_CONNECTED": {"client": {"family": "ipv4", "host": "192.0.2.1", "service": "40001"}},
+    "VNC_INITIALIZED": {"client": {"family": "ipv4", "host": "192.0.2.1", "service": "40001"}},
+    "VNC_DISCONNECTED": {"client": {"family": "ipv4", "host": "192.0.2.1", "service": "40001"}},
+    "BLOCK_JOB_COMPLETED": {"type": "mirror", "error": "Input/output error"},
+    "BLOCK_JOB_CANCELLED": {"type": "mirror"},
+    "BLOCK_JOB_ERROR": {"operation": "read", "action": "stop"},
+}
+REPLIES = {
+    "query-status": {"status": "paused", "running": False},
+    "query-name": {"name": "web02"},
+    "query-uuid": {"UUID": "6a3c1f0e-6d2f-4c53-9f0a-0123456789ab"},
+    "query-block": [
+        {
+            "device": "disk0",
+            "qdev": "/machine/peripheral/disk0",
+            "removable": True,
+            "io-status": "ok",
+            "tray_open": True,
+            "inserted": {"node-name": "node0"},
+        }
+    ],
+    "query-blockstats": [
+        {
+            "device": "disk0",
+            "qdev": "/machine/peripheral/disk0",
+            "node-name": "node0",
+            "stats": {
+                "rd_bytes": 1,
+                "wr_bytes": 1,
+                "rd_operations": 1,
+                "wr_operations": 1,
+                "flush_operations": 1,
+                "rd_total_time_ns": 1,
+                "wr_total_time_ns": 1,
+                "flush_total_time_ns": 1,
+                "failed_rd_operations": 1,
+                "failed_wr_operations": 1,
+                "failed_flush_operations": 1,
+                "failed_unmap_operations": 1,
+            },
+        }
+    ],
+    "query-block-jobs": [{"type": "mirror", "device": "j", "len": 2, "offset": 1, "speed": 0, "status": "running"}],
+    "query-vnc-servers": [{"clients": [{"family": "ipv4", "host": "192.0.2.1", "service": "40001"}]}],
+    "query-vnc": {"clients": [{"family": "ipv4", "host": "192.0.2.1", "service": "40001"}]},
+    "query-spice": {"channels": [{"connection-id": 1, "channel-type": 1}]},
+}
+WRONG = {str: 7, int: "7", bool: "yes", list: {}, dict: []}
+TOO_MUCH = 2**63
+# Signals whose rows do not look at the payload: they count whatever it is.
+COUNTED_ALL_THE_SAME = {
+    "RTC_CHANGE": {"qemu_rtc_changes_total"},
+    "VNC_CONNECTED": {"qemu_vnc_connections_total"},
+    "VNC_INITIALIZED": {"qemu_vnc_initializations_total"},
+    "VNC_DISCONNECTED": {"qemu_vnc_disconnections_total"},
+}
+
+
+def spoiled(value: Any) -> list[Any]:
+    """Every way to put one wrong type into it."""
+    ways = [WRONG[type(value)]]
+    if isinstance(value, int) and not isinstance(value, bool):
+        ways += [TOO_MUCH, 10**400, 0.5]
+    if isinstance(value, dict):
+        ways += [value | {key: wrong} for key, inner in value.items() for wrong in spoiled(inner)]
+    if isinstance(value, list):
+        ways += [[wrong] for inner in value for wrong in spoiled(inner)]
+    return ways
+
+
+def cases(good: dict[str, Any]) -> list[Any]:
+    return [
+        pytest.param(name, wrong, id=f"{name}-{ascii(wrong)[:60]}")
+        for name, value in good.items()
+        for wrong in spoiled(value)
+    ]
+
+
+def told() -> Story:
+    story = Story()
+    for command, value in REPLIES.items():
+        if command != "query-vnc":
+            story.answers(command, value)
+    return story
+
+
+@pytest.mark.parametrize(("event", "wrong"), cases(EVENTS))
+def test_an_event_of_the_wrong_shape_is_counted_by_name_and_changes_nothing_else(event, wrong):
+    story = told()
+    before = story.page()
+    with pytest.raises(BadMessage) as bad:
+        emits(story, event, wrong)
+    assert bad.value.reason == "shape"
+    changed = {sample.split("{")[0] for sample in changes(before, story.page())}
+    assert changed == {
+        "qemu_events_total",
+        "qemu_last_event_timestamp_seconds",
+        *COUNTED_ALL_THE_SAME.get(event, ()),
+    }
+
+
+@pytest.mark.parametrize(("command", "wrong"), cases(REPLIES))
+def test_a_reply_of_the_wrong_shape_changes_nothing_but_the_time_of_the_last_reply(command, wrong):
+    story = told()
+    before = story.page()
+    with pytest.raises(BadMessage) as bad:
+        story.answers(command, in_json(wrong))
+    assert bad.value.reason == "shape"
+    assert set(changes(before, story.page())) <= {"qemu_monitor_last_reply_timestamp_seconds"}
+    assert story.page().keys() == before.keys()
+
+
+def test_a_reply_of_the_wrong_shape_counts_as_answered():
+    story = Story(connected=False)
+    story.connects(commands=["query-status"])
+    with pytest.raises(BadMessage):
+        story.answers("query-status", [])
+    story.says("qemu_up", 1)
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_the_payloads_here_are_good_but_for_what_is_spoiled(event):
+    story = told()
+    story.emits(event, EVENTS[event])
+
+
+def test_every_payload_that_a_row_reads_is_here():
+    read = {name for name, feeds in CATALOG._feeds.items() if any(feed.decode for feed in feeds)}
+    assert read == EVENTS.keys() | REPLIES.keys()
+
+
+def test_every_member_that_a_row_reads_is_here():
+    for query in CATALOG.queries:
+        assert members(query.returns) == given(REPLIES[query.command]), query.command
+
+
+def members(kind: Any) -> set[str]:
+    """The names on the wire of all members of a type and of those within it."""
+    names: set[str] = set()
+    for one in (kind, *getattr(kind, "__args__", ())):
+        if isinstance(one, type) and issubclass(one, Struct):
+            for field in msgspec.structs.fields(one):
+                names |= {field.encode_name} | members(field.type)
+        elif one is not kind:
+            names |= members(one)
+    return names
+
+
+def given(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return set(value).union(*(given(inner) for inner in value.values()))
+    return set().union(*(given(inner) for inner in value)) if isinstance(value, list) else set()
+
+
+def emits(story: Story, event: str, data: Any) -> None:
+    story.emits(event, in_json(data))
+
+
+def in_json(value: Any) -> Any:
+    """Integers that no encoder of ours writes, as a broken peer may."""
+    if isinstance(value, dict):
+        return {key: in_json(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [in_json(inner) for inner in value]
+    return msgspec.Raw(str(value).encode()) if isinstance(value, int) and value >= TOO_MUCH else value

@@ -1,0 +1,276 @@
+"""Disks and drives: one name for a disk, its errors, its status, its tray, its traffic."""
+
+import pytest
+
+from play import Story
+from qmp_exporter.core.memory import MAX_STRANGERS
+
+VIRTIO = "/machine/peripheral/virtio-disk0/virtio-backend"
+DRIVE = {"device": "drive-virtio-disk0", "qdev": VIRTIO, "removable": False, "inserted": {"node-name": "#block123"}}
+BLOCKDEV = {"device": "", "qdev": VIRTIO, "removable": False, "inserted": {"node-name": "libvirt-1-format"}}
+CD = {"device": "", "qdev": "ide0-1-0", "removable": True, "tray_open": False, "inserted": {"node-name": "iso"}}
+EMPTY_CD = {"device": "", "qdev": "ide0-1-0", "removable": True, "tray_open": True}
+
+
+def errors(device: str, operation: str = "write", action: str = "report") -> str:
+    return f'qemu_block_io_errors_total{{action="{action}",device="{device}",operation="{operation}"}}'
+
+
+def with_disks(*infos: dict) -> Story:
+    story = Story()
+    story.answers("query-block", list(infos))
+    story.wants()
+    return story
+
+
+def fails(story: Story, **members: object) -> None:
+    story.happens("BLOCK_IO_ERROR", **{"operation": "write", "action": "report", "device": "", **members})
+
+
+# --- one disk, one name
+
+
+def test_with_drive_a_disk_is_called_by_its_drive_id():
+    story = with_disks(DRIVE)
+    fails(story, device="drive-virtio-disk0", node_name="#block123", reason="Input/output error")
+    story.says(errors("drive-virtio-disk0"), 1)
+
+
+def test_with_blockdev_a_disk_is_called_by_its_qdev_id_though_the_event_names_a_node():
+    story = with_disks(BLOCKDEV)
+    fails(story, node_name="libvirt-1-format")
+    story.says(errors("virtio-disk0"), 1)
+
+
+def test_since_9_2_the_event_has_the_qom_path():
+    story = with_disks(BLOCKDEV)
+    fails(story, qom_path=VIRTIO, node_name="some-filter-on-top")
+    story.says(errors("virtio-disk0"), 1)
+
+
+def test_it_is_the_same_name_in_every_metric():
+    story = with_disks(BLOCKDEV | {"io-status": "failed"}, CD)
+    stats = {"rd_bytes": 512, "failed_wr_operations": 1}
+    story.answers("query-blockstats", [{"device": "", "qdev": VIRTIO, "node-name": "libvirt-1-format", "stats": stats}])
+    fails(story, node_name="libvirt-1-format", nospace=True)
+    story.says(errors("virtio-disk0"), 1)
+    story.says('qemu_block_io_nospace_errors_total{device="virtio-disk0"}', 1)
+    story.says('qemu_block_io_status{device="virtio-disk0",status="failed"}', 1)
+    story.says('qemu_block_read_bytes_total{device="virtio-disk0"}', 512)
+    story.says('qemu_block_failed_operations_total{device="virtio-disk0",operation="write"}', 1)
+
+
+def test_a_device_without_an_id_is_called_by_its_place_in_the_tree():
+    story = with_disks({"device": "", "qdev": "/machine/peripheral-anon/device[1]/virtio-backend", "tray_open": True})
+    story.says('qemu_block_tray_open{device="device[1]"}', 1)
+
+
+def test_a_disk_without_device_and_qdev_is_called_by_its_node():
+    story = with_disks({"device": "", "io-status": "ok", "inserted": {"node-name": "disk"}})
+    story.says('qemu_block_io_status{device="disk",status="ok"}', 1)
+
+
+def test_a_disk_without_any_name_is_unknown():
+    story = Story(version="2.2.0")
+    story.happens("BLOCK_IO_ERROR", operation="read", action="report")
+    story.says(errors("unknown", "read"), 1)
+
+
+def test_what_was_counted_for_a_node_moves_to_its_device_when_that_is_known():
+    story = Story()
+    fails(story, node_name="libvirt-1-format")
+    fails(story, node_name="libvirt-1-format", nospace=True)
+    story.says(errors("libvirt-1-format"), 2)
+    story.answers("query-block", [BLOCKDEV])
+    story.says(errors("virtio-disk0"), 2)
+    story.says('qemu_block_io_nospace_errors_total{device="virtio-disk0"}', 1)
+    story.says_nothing_of(errors("libvirt-1-format"))
+    fails(story, node_name="libvirt-1-format")
+    story.says(errors("virtio-disk0"), 3)
+
+
+def test_it_moves_even_if_other_replies_came_first_that_did_not_know_the_node():
+    story = with_disks(CD)
+    fails(story, node_name="libvirt-1-format")
+    story.answers("query-blockstats", [{"device": "", "qdev": "ide0-1-0", "stats": {}}])
+    story.answers("query-block", [CD, BLOCKDEV])
+    story.says(errors("virtio-disk0"), 1)
+    story.says_nothing_of(errors("libvirt-1-format"))
+
+
+def test_nodes_that_nobody_ever_names_are_bounded():
+    story = Story()
+    for number in range(3000):
+        fails(story, node_name=f"node{number}")
+    assert len(story.vm.memory.devices._strangers) <= MAX_STRANGERS
+    counted = {sample: value for sample, value in story.page().items() if sample.startswith("qemu_block_io_errors")}
+    assert sum(counted.values()) == 3000
+    assert len(counted) < 1600
+
+
+# --- zero first
+
+
+def test_as_soon_as_a_disk_is_known_its_counters_stand_at_zero():
+    story = Story()
+    story.says_nothing_of("qemu_block_io_errors_total")
+    story.answers("query-block", [DRIVE, CD])
+    for device in ("drive-virtio-disk0", "ide0-1-0"):
+        for operation in ("read", "write"):
+            for action in ("ignore", "report", "stop"):
+                story.says(errors(device, operation, action), 0)
+        story.says(f'qemu_block_io_nospace_errors_total{{device="{device}"}}', 0)
+    for to in ("open", "closed"):
+        story.says(f'qemu_block_tray_moves_total{{device="ide0-1-0",to="{to}"}}', 0)
+    story.says_nothing_of('qemu_block_tray_moves_total{device="drive-virtio-disk0"')
+
+
+def test_a_disk_that_is_plugged_in_is_met_by_the_next_poll():
+    story = with_disks(DRIVE)
+    plugged = {"device": "", "qdev": "/machine/peripheral/virtio-disk9/virtio-backend", "node-name": "new", "stats": {}}
+    story.answers("query-blockstats", [{"device": "drive-virtio-disk0", "qdev": VIRTIO, "stats": {}}, plugged])
+    story.says(errors("virtio-disk9"), 0)
+
+
+def test_counting_goes_on_where_it_was_when_more_disks_come():
+    story = with_disks(DRIVE)
+    fails(story, device="drive-virtio-disk0")
+    story.answers("query-block", [DRIVE, CD])
+    story.says(errors("drive-virtio-disk0"), 1)
+
+
+# --- errors
+
+
+@pytest.mark.parametrize("operation", ["read", "write"])
+@pytest.mark.parametrize("action", ["ignore", "report", "stop"])
+def test_an_error_counts_by_what_failed_and_what_qemu_did(operation, action):
+    story = with_disks(DRIVE)
+    fails(story, device="drive-virtio-disk0", operation=operation, action=action)
+    story.says(errors("drive-virtio-disk0", operation, action), 1)
+
+
+def test_an_operation_and_an_action_never_heard_of_are_other():
+    story = with_disks(DRIVE)
+    fails(story, device="drive-virtio-disk0", operation="copy", action="retry")
+    story.says(errors("drive-virtio-disk0", "other", "other"), 1)
+
+
+@pytest.mark.parametrize(("members", "counted"), [({"nospace": True}, 1), ({"nospace": False}, 0), ({}, 0)])
+def test_want_of_space_counts_by_itself(members, counted):
+    story = with_disks(DRIVE)
+    fails(story, device="drive-virtio-disk0", **members)
+    story.says('qemu_block_io_nospace_errors_total{device="drive-virtio-disk0"}', counted)
+
+
+def test_failed_operations_are_what_qemu_counted():
+    story = with_disks(DRIVE)
+    failed = {f"failed_{short}_operations": number for number, short in enumerate(("rd", "wr", "flush", "unmap"), 1)}
+    story.answers("query-blockstats", [{"device": "drive-virtio-disk0", "stats": failed}])
+    for number, operation in enumerate(("read", "write", "flush", "unmap"), start=1):
+        story.says(f'qemu_block_failed_operations_total{{device="drive-virtio-disk0",operation="{operation}"}}', number)
+
+
+# --- status
+
+
+@pytest.mark.parametrize("status", ["ok", "failed", "nospace"])
+def test_the_io_status_is_one_of_three(status):
+    story = with_disks(DRIVE | {"io-status": status})
+    story.says_only("qemu_block_io_status", f'qemu_block_io_status{{device="drive-virtio-disk0",status="{status}"}}')
+
+
+def test_an_io_status_never_heard_of_is_none_of_the_three():
+    story = with_disks(DRIVE | {"io-status": "haunted"})
+    story.says_only("qemu_block_io_status")
+
+
+def test_a_disk_whose_policies_report_has_no_io_status():
+    story = with_disks(DRIVE)
+    story.says_nothing_of("qemu_block_io_status")
+
+
+@pytest.mark.parametrize("event", ["BLOCK_IO_ERROR", "DEVICE_TRAY_MOVED", "RESET", "RESUME", "DEVICE_DELETED"])
+def test_after_these_the_disks_are_asked(event):
+    story = with_disks(DRIVE)
+    story.happens(event, operation="read", action="stop", tray_open=True, path="/machine")
+    assert "query-block" in story.wants()
+
+
+# --- trays and media
+
+
+@pytest.mark.parametrize(
+    ("names", "device"), [({"device": "drive-cd", "id": "cd"}, "drive-cd"), ({"device": "", "id": "cd"}, "cd")]
+)
+def test_a_tray_that_moves_is_counted_and_seen_at_once(names, device):
+    story = Story()
+    story.happens("DEVICE_TRAY_MOVED", **names, tray_open=True)
+    story.says(f'qemu_block_tray_open{{device="{device}"}}', 1)
+    story.says(f'qemu_block_tray_moves_total{{device="{device}",to="open"}}', 1)
+    story.happens("DEVICE_TRAY_MOVED", **names, tray_open=False)
+    story.says(f'qemu_block_tray_open{{device="{device}"}}', 0)
+    story.says(f'qemu_block_tray_moves_total{{device="{device}",to="closed"}}', 1)
+
+
+def test_a_reset_closes_trays_without_an_event_and_the_query_tells():
+    story = with_disks(EMPTY_CD)
+    story.says('qemu_block_tray_open{device="ide0-1-0"}', 1)
+    story.happens("RESET", guest=False, reason="host-qmp-system-reset")
+    assert "query-block" in story.wants()
+    story.answers("query-block", [EMPTY_CD | {"tray_open": False}])
+    story.says('qemu_block_tray_open{device="ide0-1-0"}', 0)
+    story.says('qemu_block_tray_moves_total{device="ide0-1-0",to="closed"}', 0)
+
+
+def test_only_what_is_removable_has_a_medium_or_has_none():
+    story = with_disks(DRIVE, CD)
+    story.says('qemu_block_medium_inserted{device="ide0-1-0"}', 1)
+    story.says_nothing_of('qemu_block_medium_inserted{device="drive-virtio-disk0"')
+    story.answers("query-block", [DRIVE, EMPTY_CD])
+    story.says('qemu_block_medium_inserted{device="ide0-1-0"}', 0)
+
+
+def test_a_disk_that_is_unplugged_leaves_the_gauges():
+    story = with_disks(DRIVE | {"io-status": "ok"}, CD)
+    story.answers("query-block", [CD])
+    story.says_nothing_of('qemu_block_io_status{device="drive-virtio-disk0"')
+
+
+# --- traffic
+
+TRAFFIC = {
+    "qemu_block_read_bytes_total": ("rd_bytes", 1),
+    "qemu_block_written_bytes_total": ("wr_bytes", 1),
+    "qemu_block_reads_completed_total": ("rd_operations", 1),
+    "qemu_block_writes_completed_total": ("wr_operations", 1),
+    "qemu_block_flushes_completed_total": ("flush_operations", 1),
+    "qemu_block_read_time_seconds_total": ("rd_total_time_ns", 1e9),
+    "qemu_block_write_time_seconds_total": ("wr_total_time_ns", 1e9),
+    "qemu_block_flush_time_seconds_total": ("flush_total_time_ns", 1e9),
+}
+
+
+@pytest.mark.parametrize("name", TRAFFIC)
+def test_traffic_is_copied_in_base_units(name):
+    member, unit = TRAFFIC[name]
+    story = Story()
+    story.answers("query-blockstats", [{"device": "drive-virtio-disk0", "stats": {member: 1_500_000_000}}])
+    story.says(f'{name}{{device="drive-virtio-disk0"}}', 1_500_000_000 / unit)
+
+
+def test_what_an_old_qemu_does_not_count_is_not_there_rather_than_zero():
+    story = Story(version="2.4.0")
+    story.answers("query-blockstats", [{"device": "drive-virtio-disk0", "stats": {"rd_bytes": 0}}])
+    story.says('qemu_block_read_bytes_total{device="drive-virtio-disk0"}', 0)
+    story.says_nothing_of("qemu_block_failed_operations_total")
+    story.says_nothing_of("qemu_block_flush_time_seconds_total")
+
+
+def test_deep_backing_chains_change_nothing():
+    story = Story()
+    below = {"stats": {"rd_bytes": 9}, "node-name": "base"}
+    top = {"device": "drive-virtio-disk0", "stats": {"rd_bytes": 5}, "parent": below, "backing": below}
+    story.answers("query-blockstats", [top])
+    story.says('qemu_block_read_bytes_total{device="drive-virtio-disk0"}', 5)
+    story.says_nothing_of('qemu_block_read_bytes_total{device="base"')

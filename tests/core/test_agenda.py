@@ -1,0 +1,257 @@
+"""Random lives of a monitor -> what is asked, and when: one at a time, nothing forgotten, nobody starved."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asking import BLOCK, NAME, POLL, QUERIES, STATS, STATUS, VNC, VNC_SERVERS, Loop
+from qmp_exporter.core.agenda import (
+    MAX_FOLLOW_UPS,
+    MAX_OVERTAKEN,
+    PATIENCE,
+    QUERY_COMMANDS,
+    SLOW_INTERVAL,
+    STUCK,
+    Agenda,
+)
+
+EVENTS = ("STOP", "RESET", "DEVICE_TRAY_MOVED", "VNC_CONNECTED", "RTC_CHANGE")
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("happens"), st.sampled_from(EVENTS)),
+        st.tuples(st.just("sleep"), st.sampled_from([0.001, 0.03, 0.5, 4.9, 16.0, 61.0])),
+        st.just(("answer",)),
+        st.just(("answer",)),
+        st.just(("fail",)),
+    ),
+    max_size=60,
+)
+
+
+def live(loop: Loop, history: list[tuple]) -> None:
+    for method, *arguments in history:
+        getattr(loop, method)(*arguments)
+
+
+@given(steps, st.booleans())
+def test_one_query_at_a_time_and_no_waking_up_for_nothing(history, connected):
+    live(Loop(connected=connected), history)  # Loop itself asserts both
+
+
+@given(steps, st.sampled_from([5.0, 600.0]))
+def test_no_poll_interval_makes_it_wake_up_for_nothing(history, poll):
+    live(Loop(poll=poll), [*history, ("sleep", 2 * STUCK)])
+
+
+@given(steps)
+def test_every_event_is_settled_in_the_end_by_a_reply_to_a_later_question(history):
+    loop = Loop()
+    live(loop, [step for step in history if step != ("fail",)])
+    loop.answer_all()
+    for query in QUERIES:
+        last = max((at for at, event in enumerate(loop.events, start=1) if event in query.after), default=0)
+        if not query.instead_of_newer:
+            assert loop.true_as_of.get(query, 0) >= last, query.command
+
+
+@given(steps)
+def test_whatever_happened_the_polls_go_on(history):
+    loop = Loop()
+    live(loop, history)
+    loop.answer_all()
+    loop.asked.clear()
+    for _ in range(40):
+        loop.sleep(2.0)
+        loop.answer_all()
+    assert Counter(loop.asked)[STATUS] >= 4
+    assert Counter(loop.asked)[STATS] >= 4
+    assert BLOCK in loop.asked
+
+
+@given(st.integers(1, 2000), st.floats(0.0001, 0.05))
+def test_a_storm_asks_as_much_as_its_time_allows_however_many_events_it_has(events, pace):
+    loop = Loop()
+    loop.asked.clear()
+    began = loop.now
+    for _ in range(events):
+        loop.happens("RESET")
+        loop.now += pace
+        loop.answer()
+    loop.answer_all()
+    asked = Counter(loop.asked)
+    lasted = loop.now - began
+    assert 1 <= asked[STATUS] <= lasted / STATUS.spacing + 2
+    assert 1 <= asked[BLOCK] <= lasted / BLOCK.spacing + 2
+
+
+def test_a_storm_on_a_slow_qemu_does_not_keep_the_polls_from_being_asked():
+    loop = Loop()
+    loop.sleep(POLL)
+    loop.asked.clear()
+    for _ in range(1000):
+        loop.happens("STOP")
+        loop.happens("VNC_CONNECTED")
+        loop.now += 0.2  # each reply takes longer than the spacing of the follow-ups
+        loop.answer()
+    asked = Counter(loop.asked)
+    assert asked[STATS] >= 10
+    assert asked[BLOCK] >= 2
+    assert asked[STATUS] > 10 * asked[BLOCK]
+
+
+def test_a_follow_up_goes_before_a_poll():
+    loop = Loop()
+    loop.now += POLL * 2
+    loop.agenda.happened("DEVICE_TRAY_MOVED")
+    loop.turn()
+    assert loop.asked[-1] is BLOCK
+
+
+def test_no_more_than_so_many_follow_ups_before_a_poll():
+    loop = Loop()
+    loop.now += POLL * 2
+    loop.asked.clear()
+    for _ in range(MAX_FOLLOW_UPS + 1):
+        loop.happens("STOP")
+        loop.now += 1.0
+        loop.answer()
+    assert loop.asked[: MAX_FOLLOW_UPS + 1].count(STATUS) == MAX_FOLLOW_UPS
+
+
+def test_a_reply_overtaken_by_an_event_is_dropped_and_asked_again():
+    loop = Loop()
+    loop.happens("STOP")
+    loop.now += 1.0
+    loop.turn()
+    assert loop.agenda.in_flight is STATUS
+    loop.agenda.happened("RESUME")
+    assert loop.agenda.answered(STATUS) is False
+    assert loop.agenda.next(loop.now + 1.0) is STATUS
+    assert loop.agenda.answered(STATUS) is True
+
+
+def test_an_event_that_a_query_does_not_settle_overtakes_no_reply():
+    loop = Loop()
+    loop.happens("STOP")
+    loop.now += 1.0
+    loop.turn()
+    loop.agenda.happened("DEVICE_TRAY_MOVED")
+    assert loop.agenda.answered(STATUS) is True
+
+
+def test_in_an_endless_storm_a_reply_is_taken_now_and_then():
+    loop = Loop(poll=3600.0)
+    taken = []
+    for _ in range(3 * (MAX_OVERTAKEN + 1)):
+        loop.happens("STOP")
+        loop.now += 1.0
+        loop.turn()
+        loop.agenda.happened("STOP")
+        taken.append(loop.agenda.answered(STATUS))
+    assert taken == [False, False, False, True] * 3
+
+
+def test_the_connect_begins_with_the_commands_that_qemu_has():
+    loop = Loop(connected=False)
+    loop.turn()
+    assert loop.asked == [QUERY_COMMANDS]
+    loop.agenda.answered(QUERY_COMMANDS)
+    loop.agenda.offer(["query-status", "query-vnc", "query-events"])
+    loop.answer_all()
+    assert loop.asked == [QUERY_COMMANDS, STATUS, VNC]
+
+
+def test_the_older_command_is_asked_only_where_the_newer_one_is_missing():
+    assert VNC not in Loop().asked
+    assert VNC_SERVERS in Loop().asked
+
+
+def test_what_qemu_does_not_have_is_not_asked_after_an_event_either():
+    loop = Loop(connected=False)
+    loop.turn()
+    loop.agenda.answered(QUERY_COMMANDS)
+    loop.agenda.offer(["query-block"])  # as a storage daemon
+    loop.answer_all()
+    loop.happens("STOP")
+    loop.sleep(5.0)
+    assert set(loop.asked) == {QUERY_COMMANDS, BLOCK}
+
+
+def test_the_resync_is_complete_when_every_query_was_answered_or_refused():
+    loop = Loop(connected=False)
+    loop.turn()
+    assert not loop.agenda.resynced
+    loop.agenda.answered(QUERY_COMMANDS)
+    assert not loop.agenda.resynced
+    loop.agenda.offer(["query-status", "query-name"])
+    loop.turn()
+    loop.answer()
+    assert not loop.agenda.resynced
+    loop.fail()
+    assert loop.agenda.resynced
+
+
+def test_a_qemu_that_offers_nothing_is_resynced_at_once():
+    loop = Loop(connected=False)
+    loop.turn()
+    loop.agenda.answered(QUERY_COMMANDS)
+    loop.agenda.offer([])
+    assert loop.agenda.resynced
+
+
+def test_an_overtaken_reply_does_not_complete_the_resync():
+    loop = Loop(connected=False)
+    loop.turn()
+    loop.agenda.answered(QUERY_COMMANDS)
+    loop.agenda.offer(["query-status"])
+    loop.turn()
+    loop.agenda.happened("STOP")
+    loop.agenda.answered(STATUS)
+    assert not loop.agenda.resynced
+
+
+def test_a_query_without_an_answer_is_late_once():
+    loop = Loop()
+    loop.happens("STOP")
+    loop.sleep(PATIENCE * 4)
+    assert loop.late == [STATUS]
+
+
+def test_after_a_minute_without_an_answer_others_are_asked_again():
+    loop = Loop()
+    loop.sleep(1)
+    loop.happens("STOP")
+    loop.asked.clear()
+    loop.sleep(STUCK - 2)
+    assert loop.asked == []
+    loop.sleep(4)
+    assert len(loop.asked) == 1
+
+
+@given(st.floats(0, 1, exclude_max=True))
+def test_chance_spreads_the_first_poll_over_half_an_interval(chance):
+    agenda = Agenda(QUERIES, POLL)
+    agenda.start(100.0, chance)
+    agenda.ask(QUERY_COMMANDS, 100.0)
+    agenda.answered(QUERY_COMMANDS)
+    assert POLL / 2 <= agenda.due(100.0) <= POLL
+
+
+def test_the_queries_that_touch_image_files_are_asked_once_a_minute():
+    loop = Loop()
+    loop.asked.clear()
+    while loop.now < 20 * SLOW_INTERVAL:
+        loop.sleep(1.0)
+        loop.answer_all()
+    assert Counter(loop.asked)[BLOCK] in {20, 21}
+    assert Counter(loop.asked)[STATUS] in {80, 81}
+    assert NAME not in loop.asked
+
+
+def test_without_a_monitor_nothing_is_due():
+    loop = Loop()
+    loop.agenda.stop()
+    assert loop.agenda.due(loop.now) == float("inf")
+    assert loop.agenda.next(loop.now + 1000) is None
+    assert loop.agenda.late(loop.now + 1000) is None

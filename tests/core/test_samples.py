@@ -1,0 +1,129 @@
+"""Samples: bounded whatever a peer sends, closed lists closed, values moved when a device gets its name."""
+
+import unicodedata
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qmp_exporter.core.family import MAX_LABEL, Label, counter, gauge
+from qmp_exporter.core.samples import Samples
+
+DEVICE = Label("device", "Which disk.", limit=4)
+OPERATION = Label("operation", "Which operation.", values=("read", "write"))
+ERRORS, LEVEL, COUNT, TRAY = range(4)
+FAMILIES = (
+    counter("qemu_errors_total", "Errors.", labels=(DEVICE, OPERATION)),
+    gauge("qemu_level", "Level.", labels=(DEVICE,)),
+    counter("qemu_count_total", "Count."),
+    gauge("qemu_tray", "Tray.", labels=(DEVICE, OPERATION)),
+)
+device_names = st.sampled_from([f"disk{number}" for number in range(30)]) | st.text(max_size=3)
+changes = st.lists(st.tuples(st.tuples(device_names, st.sampled_from(["read", "write", "erase"])), st.integers(0, 9)))
+
+
+def fresh() -> Samples:
+    return Samples(FAMILIES)
+
+
+def test_an_event_adds_to_what_there_is():
+    samples = fresh()
+    samples.count(ERRORS, [(("disk0", "read"), 1)])
+    samples.count(ERRORS, [(("disk0", "read"), 1), (("disk0", "write"), 1)])
+    assert samples.values[ERRORS] == {("disk0", "read"): 2, ("disk0", "write"): 1}
+
+
+def test_a_value_outside_of_a_closed_list_is_other():
+    samples = fresh()
+    samples.count(ERRORS, [(("disk0", "erase"), 1), (("disk0", "trim"), 1)])
+    assert samples.values[ERRORS] == {("disk0", "other"): 2}
+
+
+def test_one_device_too_many_is_other():
+    samples = fresh()
+    samples.put(LEVEL, [((f"disk{number}",), number) for number in range(6)])
+    assert list(samples.values[LEVEL]) == [("disk0",), ("disk1",), ("disk2",), ("disk3",), ("other",)]
+    assert samples.limited == 2
+
+
+def test_a_known_device_is_not_one_too_many():
+    samples = fresh()
+    for number in (1, 2):
+        samples.put(LEVEL, [((f"disk{index}",), number) for index in range(4)])
+    assert samples.limited == 0
+    assert set(samples.values[LEVEL].values()) == {2}
+
+
+def test_a_reply_says_all_there_is():
+    samples = fresh()
+    samples.replace(LEVEL, [(("disk0",), 1), (("disk1",), 2)])
+    samples.replace(LEVEL, [(("disk1",), 2)])
+    assert samples.values[LEVEL] == {("disk1",): 2}
+
+
+def test_replies_that_name_new_devices_each_time_do_not_add_up():
+    samples = fresh()
+    for number in range(0, 40, 4):  # each names four new ones before the old ones
+        samples.replace(LEVEL, [((f"disk{index}",), 1) for index in range(number + 3, -1, -1)])
+    assert len(samples.values[LEVEL]) <= DEVICE.limit + 1
+
+
+@given(st.lists(st.tuples(st.sampled_from(["count", "put", "replace", "seed"]), changes)))
+def test_no_history_grows_beyond_the_bounds(history):
+    samples = fresh()
+    for method, several in history:
+        if method == "seed":
+            samples.seed(ERRORS, [labels for labels, _ in several])
+        elif method == "count":
+            samples.count(ERRORS, several)
+        else:
+            getattr(samples, method)(TRAY, several)
+    for index in (ERRORS, TRAY):
+        assert len(samples.values[index]) <= FAMILIES[index].capacity + len(OPERATION.values) + 1
+        assert all(operation in {"read", "write", "other"} for _, operation in samples.values[index])
+
+
+@given(st.text())
+def test_a_label_is_short_and_printable_but_for_newlines(text):
+    samples = fresh()
+    samples.put(LEVEL, [((text,), 1)])
+    ((value,),) = samples.values[LEVEL]
+    assert len(value) <= MAX_LABEL
+    assert not {unicodedata.category(character) for character in value if character != "\n"} & {"Cc", "Cs", "Zl", "Zp"}
+
+
+def test_a_counter_stands_at_zero_before_it_counts():
+    samples = fresh()
+    samples.seed(ERRORS, [("disk0", "read"), ("disk0", "write")])
+    assert samples.values[ERRORS] == {("disk0", "read"): 0, ("disk0", "write"): 0}
+
+
+def test_a_seed_takes_nothing_away():
+    samples = fresh()
+    samples.count(ERRORS, [(("disk0", "read"), 3)])
+    samples.seed(ERRORS, [("disk0", "read")])
+    assert samples.values[ERRORS] == {("disk0", "read"): 3}
+
+
+def test_what_was_counted_under_a_node_goes_on_under_its_device():
+    samples = fresh()
+    samples.count(ERRORS, [(("#block123", "read"), 3), (("disk0", "read"), 1), (("disk1", "read"), 5)])
+    samples.rename(ERRORS, 0, {"#block123": "disk0"})
+    assert samples.values[ERRORS] == {("disk0", "read"): 4, ("disk1", "read"): 5}
+
+
+def test_only_what_changed_is_dirty():
+    samples = fresh()
+    samples.put(LEVEL, [(("disk0",), 1)])
+    samples.replace(TRAY, [(("disk0", "read"), 1)])
+    samples.seed(COUNT, [()])
+    assert samples.dirty == {LEVEL, TRAY, COUNT}
+    samples.dirty.clear()
+    samples.put(LEVEL, [(("disk0",), 1)])
+    samples.replace(TRAY, [(("disk0", "read"), 1)])
+    samples.seed(COUNT, [()])
+    samples.rename(ERRORS, 0, {"disk0": "disk1"})
+    samples.clear(ERRORS)
+    assert samples.dirty == set()
+    samples.clear(LEVEL)
+    samples.count(COUNT, [((), 1)])
+    assert samples.dirty == {LEVEL, COUNT}

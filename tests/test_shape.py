@@ -1,0 +1,249 @@
+"""The walls between the parts, and what must agree with the catalog: held here, and shown to fall when breached."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qmp_exporter.catalog import CATALOG
+from qmp_exporter.catalog.reference import reference
+from qmp_exporter.core.agenda import QUERY_COMMANDS
+from qmp_exporter.core.family import LIFE
+from qmp_exporter.daemon.selfstats import Selfstats
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "qmp_exporter"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+# Part of the package -> the parts that it may import.  cli.py and __main__.py may import all.
+OURS = {
+    "core": {"core"},
+    "catalog": {"catalog", "core"},
+    "config": {"config"},
+    "daemon": {"daemon", "catalog", "config", "core"},
+    "simulator": {"simulator"},
+    "demo": {"demo", "simulator"},
+}
+# Values in, values out: what is not here (asyncio, socket, os, time, random, logging, pathlib ...) is not for the pure.
+PURE = {"collections", "dataclasses", "enum", "functools", "itertools", "math", "msgspec", "re", "typing"}
+IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "compile", "breakpoint", "__import__"}
+# A library of somebody else's -> the only places that know it.
+OWNERS = {
+    "qemu": ("daemon/link.py",),
+    "yaml": ("config/",),
+    "pydantic": ("config/",),
+    "prometheus_client": ("daemon/selfstats.py",),
+    "aiohttp": ("daemon/",),
+    "structlog": ("daemon/",),
+    "msgspec": ("core/", "catalog/"),
+    "hypothesis": (),
+    "pytest": (),
+}
+
+
+def imported(path: str, tree: ast.Module) -> Iterator[str]:
+    """The modules that a file of the package imports, wherever it does so, with their full names."""
+    here = ["qmp_exporter", *path.removesuffix(".py").split("/")]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = [*here[: -node.level], node.module or ""] if node.level else [node.module or ""]
+            module = ".".join(part for part in base if part)
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def breaches(path: str, source: str) -> list[str]:
+    """What a file at this path of the package does that its part must not do."""
+    tree = ast.parse(source)
+    part = path.split("/", maxsplit=1)[0]
+    found = []
+    for name in imported(path, tree):
+        top, _, rest = name.partition(".")
+        ours = rest.split(".")[0]
+        if top == "qmp_exporter" and part in OURS and (PACKAGE / ours).is_dir() and ours not in OURS[part]:
+            found.append(f"{part} imports {ours}")
+        if top != "qmp_exporter" and part in {"core", "catalog"} and top not in PURE:
+            found.append(f"{part} imports {top}")
+        if top in OWNERS and not path.startswith(OWNERS[top]):
+            found.append(f"{path} imports {top}")
+    if part in {"core", "catalog"}:
+        calls = (
+            node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        )
+        found += [f"{part} calls {name}" for name in calls if name in IMPURE_CALLS]
+    if not ast.get_docstring(tree):
+        found.append("no first line that says what goes in and what comes out")
+    return found
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_each_file_stays_within_its_walls(path):
+    assert breaches(relative(path), path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "breach"),
+    [
+        ("core/vm.py", "import time", "core imports time"),
+        ("core/vm.py", "import os.path", "core imports os"),
+        ("core/vm.py", "from asyncio import sleep", "core imports asyncio"),
+        ("core/vm.py", "import logging", "core imports logging"),
+        ("core/vm.py", "from pathlib import Path", "core imports pathlib"),
+        ("core/vm.py", "def later():\n    import random", "core imports random"),
+        ("core/vm.py", "open('/proc/self/stat')", "core calls open"),
+        ("core/vm.py", "print('hello')", "core calls print"),
+        ("core/vm.py", "from qmp_exporter.catalog import CATALOG", "core imports catalog"),
+        ("core/vm.py", "from qmp_exporter import catalog", "core imports catalog"),
+        ("core/vm.py", "from ..daemon.link import Link", "core imports daemon"),
+        ("core/vm.py", "from .. import daemon", "core imports daemon"),
+        ("catalog/vm.py", "import socket", "catalog imports socket"),
+        ("catalog/vm.py", "from qmp_exporter.daemon.watch import Watch", "catalog imports daemon"),
+        ("daemon/watch.py", "from qmp_exporter.simulator import Monitor", "daemon imports simulator"),
+        ("daemon/watch.py", "import qemu.qmp", "daemon/watch.py imports qemu"),
+        ("daemon/watch.py", "import yaml", "daemon/watch.py imports yaml"),
+        ("daemon/http.py", "from prometheus_client import Counter", "daemon/http.py imports prometheus_client"),
+        ("cli.py", "import yaml", "cli.py imports yaml"),
+        ("cli.py", "from qemu.qmp import QMPClient", "cli.py imports qemu"),
+        ("config/schema.py", "from qmp_exporter.core.family import Family", "config imports core"),
+        ("simulator/vm.py", "from qmp_exporter.core.wire import decode", "simulator imports core"),
+        ("simulator/vm.py", "import msgspec", "simulator/vm.py imports msgspec"),
+        ("demo/qemu.py", "from qmp_exporter.daemon import link", "demo imports daemon"),
+        ("core/vm.py", "x = 1", "no first line that says what goes in and what comes out"),
+    ],
+)
+def test_a_breach_is_seen(path, source, breach):
+    assert breach in breaches(path, f'"""In -> out."""\n{source}' if "first line" not in breach else source)
+
+
+def test_the_walls_let_through_what_belongs_there():
+    assert breaches("daemon/link.py", '"""In -> out."""\nimport asyncio\nfrom qemu.qmp import QMPClient') == []
+    assert (
+        breaches("catalog/vm.py", '"""In -> out."""\nfrom qmp_exporter.core.read import once\nfrom . import job') == []
+    )
+    assert breaches("demo/embedded.py", '"""In -> out."""\nfrom qmp_exporter.simulator import live') == []
+
+
+def test_every_part_of_the_package_has_its_walls():
+    assert {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"} == OURS.keys()
+
+
+def test_nothing_pure_is_called_pure_that_python_does_not_have():
+    assert PURE - {"msgspec"} <= sys.stdlib_module_names
+
+
+# --- what is asked
+
+
+def forbidden(command: str) -> bool:
+    """query-rx-filter re-arms an event that libvirt waits for; the schema holds the VM up for 67 ms; x- may change."""
+    return not re.fullmatch(r"query-[a-z0-9-]+", command) or command in {
+        "query-rx-filter",
+        "query-qmp-schema",
+    }
+
+
+def test_nothing_is_asked_but_queries_that_do_no_harm():
+    assert [command for command in CATALOG.commands if forbidden(command)] == []
+    assert CATALOG.commands == {query.command for query in (QUERY_COMMANDS, *CATALOG.queries)}
+
+
+@pytest.mark.parametrize(
+    "command", ["quit", "x-query-rdma", "query-rx-filter", "query-qmp-schema", "human-monitor-command", "query-"]
+)
+def test_what_would_do_harm_is_seen(command):
+    assert forbidden(command)
+
+
+def test_each_query_is_there_once():
+    assert len({query.command for query in CATALOG.queries}) == len(CATALOG.queries)
+
+
+# --- what is said about it
+
+
+def unnamed(help_text: str, sources: set[str]) -> bool:
+    """A help sentence without any of the events and commands that feed its family."""
+    return bool(sources) and not any(re.search(rf"\b{re.escape(source)}\b", help_text) for source in sources)
+
+
+@pytest.mark.parametrize("family", CATALOG.families, ids=lambda family: family.name)
+def test_a_help_sentence_names_the_event_or_the_command(family):
+    sources = {source.name for source in family.sources if source.name not in LIFE and " " not in source.name}
+    assert not unnamed(family.help, sources)
+
+
+def test_a_help_sentence_that_does_not_is_seen():
+    assert unnamed("Times the vCPUs were stopped.", {"STOP"})
+    assert unnamed("Times the vCPUs were STOPPED.", {"STOP"})
+    assert not unnamed("Times the vCPUs were stopped, by STOP.", {"STOP"})
+
+
+def test_the_reference_in_the_repository_is_that_of_the_catalog():
+    assert (ROOT / "METRICS.md").read_text() == reference(), "make docs writes it anew"
+
+
+# --- what is deployed with it
+
+NAME = re.compile(r"(?<![\w:/.-])((?:qemu|qmp_exporter)_[a-z0-9_]+)(?:\{([^{}]*)\})?(?![\w*{-])")
+OF_PROMETHEUS = {"job", "instance", "vm", "tenant"}  # and of its targets, as in the examples
+DEPLOYED = [
+    path
+    for path in (*(ROOT / "deploy").rglob("*"), ROOT / "README.md")
+    if path.suffix in {".yml", ".yaml", ".json", ".md"} and path.name != "config.schema.json"
+]
+
+
+def known() -> dict[str, set[str]]:
+    """Each sample name -> its labels."""
+    names = {family.name: {label.name for label in family.labels} for family in CATALOG.families}
+    for line in Selfstats().text(openmetrics=False).decode().splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split()
+            for suffix in ("_bucket", "_sum", "_count") if kind == "histogram" else ("",):
+                names[name + suffix] = {
+                    "le",
+                    "reason",
+                    "command",
+                    "state",
+                    "version",
+                    "python_version",
+                    "qemu_qmp_version",
+                }
+    return names
+
+
+def strangers(text: str) -> list[str]:
+    """The metrics and labels in a text that there are not."""
+    names = known()
+    found = []
+    for name, selector in NAME.findall(text):
+        if name not in names:
+            found.append(name)
+        else:
+            labels = re.findall(r'([a-z_]+)\s*(?:=~|!~|!=|=)\s*"', selector)
+            found += [f"{name}{{{label}}}" for label in labels if label not in names[name] | OF_PROMETHEUS]
+    return found
+
+
+@pytest.mark.parametrize("path", DEPLOYED, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_is_deployed_names_only_metrics_that_there_are(path):
+    assert strangers(path.read_text()) == []
+
+
+def test_a_metric_or_a_label_that_there_is_not_is_seen():
+    assert strangers("rate(qemu_vm_stop_total[5m])") == ["qemu_vm_stop_total"]
+    assert strangers('qemu_vm_state{status="paused"} == 1') == ["qemu_vm_state{status}"]
+    assert strangers("qmp_exporter_bad_message_total") == ["qmp_exporter_bad_message_total"]
+    assert strangers('sum by (vm) (qemu_vm_state{state=~"io-error|paused",job="qemu"})') == []
+
+
+def test_something_is_deployed():
+    assert any("qemu_up" in path.read_text() for path in DEPLOYED)

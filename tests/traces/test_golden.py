@@ -1,0 +1,99 @@
+"""Recorded sessions of real QEMUs -> the pages committed beside them.
+
+SCENARIO.prom is the page where the session stops.  Where QEMU itself ended the connection it is the page before that,
+and SCENARIO.ended.prom is what remains on it afterwards.  HELP and TYPE are left out; METRICS.md has them.
+`make golden` writes the pages anew.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from qmp_exporter.catalog import CATALOG
+from qmp_exporter.cli import main
+from qmp_exporter.core.agenda import QUERY_COMMANDS
+from qmp_exporter.core.page import Page
+from qmp_exporter.core.replay import replay
+from qmp_exporter.core.vm import Vm
+
+TRACES = Path(__file__).parent
+SESSIONS = sorted(TRACES.glob("qemu-*/*.jsonl"))
+ENDED_BY_QEMU = {
+    "incoming",
+    "killed",
+    "panic",
+    "shutdown-guest",
+    "shutdown-kept",
+    "shutdown-powerdown",
+    "shutdown-quit",
+    "shutdown-sigterm",
+    "suspend-disk",
+    "watchdog-poweroff",
+}
+REWRITE = "UPDATE_GOLDEN" in os.environ
+
+
+def of(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+def told(session: Path, *, ended: bool) -> Vm:
+    with session.open("rb") as lines:
+        return replay(CATALOG, lines, ended=ended)
+
+
+def page(session: Path, *, ended: bool) -> str:
+    """The samples, and above them what is not settled: what those queries tell may be out of date."""
+    vm = told(session, ended=ended)
+    text = Page(CATALOG.families)
+    text.add(session.stem, {})
+    text.refresh(session.stem, vm.samples)
+    samples = "".join(line for line in text.text().splitlines(keepends=True) if not line.startswith("#"))
+    return "".join(f"# {words}\n" for words in unsettled(vm)) + samples
+
+
+def unsettled(vm: Vm) -> list[str]:
+    """The query without an answer, and those that an event made necessary and that the recording does not have."""
+    commands = [f"without an answer: {vm.agenda.in_flight.command}"] if vm.agenda.in_flight else []
+    while query := vm.agenda.next(now=1e6):
+        vm.agenda.failed(query)
+        if query is not QUERY_COMMANDS:  # not recorded but in connect-*: replay does without
+            commands.append(f"to be asked: {query.command}")
+    return commands
+
+
+def cases() -> list[tuple[Path, Path, bool]]:
+    return [
+        (session, session.with_suffix(suffix), suffix == ".ended.prom")
+        for session in SESSIONS
+        for suffix in ((".prom", ".ended.prom") if session.stem in ENDED_BY_QEMU else (".prom",))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("session", "golden", "ended"), cases(), ids=lambda value: isinstance(value, Path) and of(value)
+)
+def test_a_recorded_session_makes_its_golden_page(session, golden, ended):
+    now = page(session, ended=ended)
+    if REWRITE:
+        golden.write_text(now)
+    assert golden.exists(), "make golden writes it"
+    assert golden.read_text() == now
+
+
+def test_there_is_no_golden_page_without_its_session():
+    assert {of(path) for path in TRACES.glob("qemu-*/*.prom")} <= {of(golden) for _, golden, _ in cases()}
+
+
+def test_the_sessions_are_those_of_four_versions():
+    assert {path.parent.name for path in SESSIONS} == {"qemu-5.2", "qemu-7.2", "qemu-10.0", "qemu-11.1"}
+
+
+def test_replay_prints_that_page_with_its_help(capsys):
+    session = TRACES / "qemu-7.2" / "killed.jsonl"
+    with pytest.raises(SystemExit) as end:
+        main(["replay", "--ended", str(session)])
+    assert end.value.code == 0
+    printed = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("# ")]
+    assert printed == page(session, ended=True).splitlines()
