@@ -127,7 +127,7 @@ def _metrics(_options: argparse.Namespace) -> int:
 def _replay(options: argparse.Namespace) -> int:
     try:
         with options.file.open("rb") as lines:
-            vm = replay(CATALOG, lines, ended=options.ended)
+            vm = replay(CATALOG, lines, ended=options.ended, complain=lambda text: _complain(f"{options.file}: {text}"))
     except OSError as error:
         return _failed(f"{options.file}: {error.strerror}")
     except RecordingError as error:
@@ -177,7 +177,7 @@ def _served(serve: Callable[[], Awaitable[None]]) -> int:
     try:
         asyncio.run(main())
     except AddressError as error:
-        sys.stderr.write(f"qmp-exporter: --web.listen-address: {error}\n")
+        _complain(f"--web.listen-address: {error}")
         return USAGE
     except OSError as error:
         return _failed(str(error))
@@ -185,5 +185,9 @@ def _served(serve: Callable[[], Awaitable[None]]) -> int:
 
 
 def _failed(why: str) -> int:
-    sys.stderr.write(f"qmp-exporter: {why}\n")
+    _complain(why)
     return FAILED
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"qmp-exporter: {text}\n")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct, field
 
-from qmp_exporter.catalog.qapi import Int
+from qmp_exporter.catalog.qapi import Count
 from qmp_exporter.core.family import Family, Label, Query, Remember, Sample, counter, event, gauge, query
 from qmp_exporter.core.memory import Attached, Memory, device_name
 
@@ -52,18 +52,18 @@ class BlockInfo(Struct, frozen=True, rename="kebab"):
 class DeviceStats(Struct, frozen=True):
     """BlockDeviceStats, qapi/block-core.json; times in nanoseconds.  A member that a QEMU lacks stays None."""
 
-    rd_bytes: Int | None = None
-    wr_bytes: Int | None = None
-    rd_operations: Int | None = None
-    wr_operations: Int | None = None
-    flush_operations: Int | None = None
-    rd_total_time_ns: Int | None = None
-    wr_total_time_ns: Int | None = None
-    flush_total_time_ns: Int | None = None
-    failed_rd_operations: Int | None = None
-    failed_wr_operations: Int | None = None
-    failed_flush_operations: Int | None = None
-    failed_unmap_operations: Int | None = None
+    rd_bytes: Count | None = None
+    wr_bytes: Count | None = None
+    rd_operations: Count | None = None
+    wr_operations: Count | None = None
+    flush_operations: Count | None = None
+    rd_total_time_ns: Count | None = None
+    wr_total_time_ns: Count | None = None
+    flush_total_time_ns: Count | None = None
+    failed_rd_operations: Count | None = None
+    failed_wr_operations: Count | None = None
+    failed_flush_operations: Count | None = None
+    failed_unmap_operations: Count | None = None
 
 
 class BlockStats(Struct, frozen=True, rename="kebab"):

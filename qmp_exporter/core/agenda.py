@@ -88,7 +88,8 @@ class Agenda:
         if now >= self._slow_at:
             self._slow_at = now + max(SLOW_INTERVAL, self._poll_interval)
             self._wanted.update(dict.fromkeys(query for query in self._offered if query.every == "slow"))
-        if self._awaits_reply(now):
+        self._give_up(now)
+        if self.in_flight is not None:
             return None
         turns = (self._urgent, self._wanted) if self._follow_ups < MAX_FOLLOW_UPS else (self._wanted, self._urgent)
         for queries in turns:
@@ -108,7 +109,7 @@ class Agenda:
 
     def due(self, now: float) -> float:
         """Seconds until `next` or `late` may have something to say, if nothing happens before."""
-        if self.in_flight is not None and self._awaits_reply(now):
+        if self.in_flight is not None:
             at = self._sent_at[self.in_flight] + (STUCK if self._said_late else PATIENCE)
         else:
             at = min((self._ready_at(query) for query in (*self._urgent, *self._wanted)), default=float("inf"))
@@ -144,8 +145,16 @@ class Agenda:
         if self._resync:
             self._resync.discard(query)
 
-    def _awaits_reply(self, now: float) -> bool:
-        return self.in_flight is not None and now < self._sent_at[self.in_flight] + STUCK
+    def _give_up(self, now: float) -> None:
+        """No longer wait for a reply that does not come; what the connect needs is asked again."""
+        query = self.in_flight
+        if query is None or now < self._sent_at[query] + STUCK:
+            return
+        self.in_flight = None
+        if query is QUERY_COMMANDS:
+            self.offer(None)
+        elif self._resync and query in self._resync:
+            self._wanted[query] = None
 
     def _ready_at(self, query: Query) -> float:
         return self._sent_at.get(query, float("-inf")) + query.spacing

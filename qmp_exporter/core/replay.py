@@ -4,8 +4,8 @@ A line is `{"t": seconds, "from": "qemu" or "client", "msg": what was on the wir
 recorded, asked again as they were asked then.
 """
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct, field
@@ -14,7 +14,7 @@ from qmp_exporter.core.agenda import QUERY_COMMANDS
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.family import Query
 from qmp_exporter.core.vm import Vm
-from qmp_exporter.core.wire import BadMessage, Event, Failure, Greeting, Reply, decode
+from qmp_exporter.core.wire import BadMessage, Event, Failure, Greeting, Message, Reply, decode
 
 
 class RecordingError(Exception):
@@ -36,39 +36,69 @@ _decode_line = msgspec.json.Decoder(_Line).decode
 _decode_sent = msgspec.json.Decoder(_Sent).decode
 
 
-def replay(dispatch: Dispatch, lines: Iterable[bytes], *, ended: bool = False) -> Vm:
+def replay(
+    dispatch: Dispatch, lines: Iterable[bytes], *, ended: bool = False, complain: Callable[[str], None] = lambda _: None
+) -> Vm:
     """`ended`: the connection was lost after the last line, as when QEMU went away.
 
-    :raise RecordingError: a line that is not of the form above, or that QEMU cannot have sent.
+    `complain` gets what the exporter would have counted as a bad message; it goes on after it.
+
+    :raise RecordingError: a line that is not of the form above.
     """
-    vm = Vm(dispatch, poll_interval=float("inf"), at=0.0)
+    session = [_parse(number, text) for number, text in enumerate(lines, start=1)]
+    began = _began(session)
+    vm = Vm(dispatch, poll_interval=float("inf"), at=began)
     queries = {query.command: query for query in (QUERY_COMMANDS, *dispatch.queries) if not query.instead_of_newer}
     asked: dict[int, Query] = {}
-    at = 0.0
-    for number, text in enumerate(lines, start=1):
+    at = began
+    for number, line in enumerate(session, start=1):
+        at = began + line.t
+        if isinstance(line.msg, _Sent):
+            if line.msg.execute in queries:
+                asked[line.msg.id] = queries[line.msg.execute]
+                vm.agenda.ask(asked[line.msg.id], line.t)
+            continue
         try:
-            line = _decode_line(text)
-            at = line.t
-            if line.sender == "qemu":
-                _hear(vm, bytes(line.msg), asked, at)
-                continue
-            sent = _decode_sent(line.msg)
-        except (msgspec.MsgspecError, BadMessage) as error:
-            raise RecordingError(f"line {number}: {error}") from None
-        if sent.execute in queries:
-            asked[sent.id] = queries[sent.execute]
-            vm.agenda.ask(asked[sent.id], at)
+            _hear(vm, decode(line.msg), asked, at, line.t)
+        except BadMessage as bad:
+            complain(f"line {number}: {bad.reason}: {bad}")
     if ended:
         vm.disconnected(at)
     return vm
 
 
-def _hear(vm: Vm, text: bytes, asked: dict[int, Query], at: float) -> None:
-    match decode(text):
-        case Event() as event:
-            vm.event(event, at)
-        case Greeting() as greeting:
-            vm.connected(greeting, at, now=at, chance=0.0)
+class _Parsed(NamedTuple):
+    t: float
+    msg: bytes | _Sent  # what QEMU said, or what the client asked
+
+
+def _parse(number: int, text: bytes) -> _Parsed:
+    try:
+        line = _decode_line(text)
+        return _Parsed(line.t, bytes(line.msg) if line.sender == "qemu" else _decode_sent(line.msg))
+    except msgspec.MsgspecError as error:
+        raise RecordingError(f"line {number}: {error}") from None
+
+
+def _began(session: Iterable[_Parsed]) -> float:
+    """When the connection was made, by the first event that says when it happened; 0 where none does."""
+    for line in session:
+        if isinstance(line.msg, bytes):
+            try:
+                message = decode(line.msg)
+            except BadMessage:
+                continue
+            if isinstance(message, Event) and message.at > 0:
+                return message.at - line.t
+    return 0.0
+
+
+def _hear(vm: Vm, message: Message, asked: dict[int, Query], at: float, now: float) -> None:
+    match message:
+        case Event():
+            vm.event(message, at)
+        case Greeting():
+            vm.connected(message, at, now, chance=0.0)
             vm.agenda.offer(None)  # few recordings have query-commands
         case Reply(identifier, value):
             if query := asked.pop(identifier, None):

@@ -1,6 +1,6 @@
 """One VM's samples by family, and which families changed since they were last rendered."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from .family import OTHER, Family, Labels, Sample
 
@@ -73,6 +73,13 @@ class Samples:
             amount = values.pop(labels)
             renamed = (*labels[:position], names[labels[position]], *labels[position + 1 :])
             self.count(index, ((renamed, amount),))
+
+    def retire(self, index: int, position: int, known: Collection[str]) -> None:
+        """End the series that never counted of what is not there any more; those that did count are history."""
+        values = self.values[index]
+        for labels in [labels for labels, value in values.items() if not value and labels[position] not in known]:
+            del values[labels]
+            self.dirty.add(index)
 
     def _admit(self, index: int, values: dict[Labels, float], labels: Labels) -> Labels:
         """The key under which labels not seen before are kept: printable, closed, bounded."""

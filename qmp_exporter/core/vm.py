@@ -35,7 +35,7 @@ class Vm:
     # --- the life of our link to it
 
     def monitor(self, state: str, at: float) -> bool:
-        """What became of the monitor: one of the values of qemumonitor_state.  True if that is new."""
+        """What became of the monitor: one of the values of qemu_monitor_state.  True if that is new."""
         changed = state != self.monitor_state
         self.monitor_state = state
         if state != "connected":  # events may have come before an attempt failed
@@ -142,6 +142,7 @@ class Vm:
         devices = self.memory.devices
         for index, position in self._dispatch.device_rows:
             self.samples.rename(index, position, devices.renamed)
+            self.samples.retire(index, position, devices.names)
         devices.renamed, devices.news = {}, False
         self._seed()
 

@@ -61,12 +61,30 @@ def test_after_the_end_gauges_are_gone_and_counters_stay():
         b'{"t": 0.5, "from": "qemu"}',
         line(STOP, sender="libvirt"),
         line(STOP, t="now"),
-        line({"neither": "event", "nor": "reply"}),
         line({"arguments": {}}, sender="client"),
-        line({"event": "WATCHDOG", "data": {"action": 7}}),
     ],
     ids=ascii,
 )
 def test_a_line_that_is_no_record_is_named(wrong):
     with pytest.raises(RecordingError, match=r"^line 2: "):
         page(line(GREETING), wrong)
+
+
+@pytest.mark.parametrize(
+    ("odd", "why"),
+    [
+        (line({"neither": "event", "nor": "reply"}), "line 2: shape: neither event"),
+        (line({"event": "WATCHDOG", "data": {"action": 7}}), "line 2: shape: Expected `str`"),
+    ],
+    ids=ascii,
+)
+def test_a_bad_message_is_complained_of_and_the_rest_is_told(odd, why):
+    complaints = []
+    vm = replay(CATALOG, (line(GREETING), odd, line(STOP)), complain=complaints.append)
+    assert [text[: len(why)] for text in complaints] == [why]
+    assert vm.memory.run_state_hint == STOP["timestamp"]["seconds"]
+
+
+def test_replies_are_dated_by_the_clock_of_the_events():
+    told = page(line(GREETING, t=0.0), line(ASKED, "client", t=1.0), line(PAUSED, t=1.5), line(STOP, t=2.0))
+    assert 'qemu_monitor_last_reply_timestamp_seconds{vm="web01"} 1.6999999995e+09' in told
