@@ -167,7 +167,10 @@ class Qemu:
     async def answer(self, deadline: float = DEADLINE) -> Answer:
         """-> the next thing the guest says"""
         async with asyncio.timeout(deadline):
-            return Answer(await _started(self._serial)[0].readexactly(1))
+            said = await _started(self._serial)[0].read(1)
+        if not said:
+            raise ConnectionResetError("QEMU has ended")
+        return Answer(said)
 
     async def ready(self, deadline: float = DEADLINE) -> None:
         """-> when the guest has started: on boot and after every reset"""

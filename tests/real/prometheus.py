@@ -1,0 +1,99 @@
+"""The address of an exporter -> Debian's Prometheus scraping it, and answers of its HTTP API."""
+
+import asyncio
+import contextlib
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+
+from exporter import free_port
+from qmp_exporter.demo.qemu import dying_with_us
+from waiting import awaited
+
+BINARY = "prometheus"
+DEADLINE = 30.0  # seconds
+OFTEN = "250ms"
+DEPLOY = Path(__file__).parents[2] / "deploy" / "prometheus"
+
+
+class Prometheus:
+    def __init__(self, client: aiohttp.ClientSession) -> None:
+        self._client = client
+
+    async def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
+        """-> the labels and the value of each series, now"""
+        async with self._client.get("/api/v1/query", params={"query": expression}) as answer:
+            body = await answer.json()
+            assert body["status"] == "success", body
+            return [(result["metric"], float(result["value"][1])) for result in body["data"]["result"]]
+
+    async def finds(self, expression: str) -> list[tuple[dict[str, str], float]]:
+        """-> the first answer that is not empty"""
+
+        async def ask() -> list[tuple[dict[str, str], float]] | None:
+            return await self.query(expression) or None
+
+        return await awaited(ask, lambda: f"{expression} finds nothing", DEADLINE)
+
+    async def targets(self) -> list[dict[str, Any]]:
+        """-> what it says of its scrapes"""
+        async with self._client.get("/api/v1/targets") as answer:
+            found: list[dict[str, Any]] = (await answer.json())["data"]["activeTargets"]
+            return found
+
+
+@contextlib.asynccontextmanager
+async def scraping(directory: Path, target: str) -> AsyncIterator[Prometheus]:
+    """With the scrape job and the rules of deploy/, but for this target and more often."""
+    config = directory / "prometheus.yml"
+    config.write_text(yaml.safe_dump(_deployed(target)))
+    address = f"127.0.0.1:{free_port()}"
+    log = directory / "prometheus.log"
+    with log.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *dying_with_us(),
+            *(BINARY, f"--config.file={config}", f"--web.listen-address={address}"),
+            f"--storage.tsdb.path={directory / 'data'}",
+            stderr=stderr,
+        )
+        try:
+            async with aiohttp.ClientSession(f"http://{address}") as client:
+                await _ready(client, log)
+                yield Prometheus(client)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+def _deployed(target: str) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((DEPLOY / "scrape.yml").read_text())
+    (job,) = config["scrape_configs"]
+    (targets,) = job["static_configs"]
+    targets["targets"] = [target]
+    job |= {"scrape_interval": OFTEN, "scrape_timeout": OFTEN}
+    config["rule_files"] = [str(DEPLOY / name) for name in config["rule_files"]]
+    return config
+
+
+async def _ready(client: aiohttp.ClientSession, log: Path) -> None:
+    async def ask() -> bool | None:
+        try:
+            async with client.get("/-/ready") as answer:
+                return answer.status == 200 or None
+        except aiohttp.ClientConnectionError:
+            return None
+
+    await awaited(ask, log.read_text, DEADLINE)
+
+
+def promtool_says(page: str) -> tuple[int, str]:
+    """A page in the text format -> the exit status of `promtool check metrics`, and its complaints"""
+    result = subprocess.run(
+        ["promtool", "check", "metrics"], input=page, capture_output=True, text=True, check=False, timeout=DEADLINE
+    )
+    return result.returncode, result.stdout + result.stderr

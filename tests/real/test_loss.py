@@ -1,0 +1,144 @@
+"""Monitors that vanish, come back, or are somebody else's -> what the page says of them, and how soon."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+import jobs
+import provoke
+import rfb
+from exporter import Vm, exporting
+from qmp_exporter.demo.machine import Cdrom, DataDisk, Fault, Machine, Vnc
+from qmp_exporter.demo.qemu import Qemu
+
+pytestmark = pytest.mark.real
+
+DOWN_WITHIN = 2.0  # seconds
+UP_WITHIN = 5.0
+AWAY = 10.0  # long enough for the exporter's back-off to have grown
+
+
+def at(path, **parts):
+    """A machine with one more monitor, whose place outlives it."""
+    monitor = (
+        "-chardev",
+        f"socket,id=exporter,path={path},server=on,wait=off",
+        "-mon",
+        "chardev=exporter,mode=control",
+    )
+    return Machine(disk=DataDisk((Fault("write"),), werror="report"), extra=monitor, **parts)
+
+
+@pytest.mark.parametrize("away", [0.0, AWAY], ids=["at-once", "after-a-while"])
+async def test_a_qemu_that_is_killed_and_started_again(qemu_binary, short_path, figure, away):
+    monitor = short_path / "monitor.sock"
+    clock = asyncio.get_running_loop().time
+    async with exporting(short_path, Vm("web01", monitor)) as exporter:
+        await exporter.says('qemu_up 0\nqemu_monitor_state{state="missing"} 1\nqemu_monitor_connects_total 0')
+        async with Qemu(at(monitor), qemu_binary) as qemu:
+            await exporter.says("qemu_up 1\nqemu_monitor_connects_total 1")
+            await provoke.io_error(qemu, "write")
+            counted = 'qemu_block_io_errors_total{device="drive-virtio1",operation="write",action="report"} 1'
+            before = await exporter.says(counted)
+            killed = clock()
+            qemu.kill()
+            page = await exporter.says(
+                f"""
+                qemu_up 0
+                qemu_monitor_state{{state="connected"}} 0
+                qemu_monitor_disconnects_total{{after="none"}} 1
+                qemu_monitor_disconnects_total{{after="shutdown"}} 0
+                {counted}
+                """,
+                absent=before.gauges(),
+                deadline=DOWN_WITHIN,
+            )
+            noticed = clock() - killed
+            await exporter.says('qemu_monitor_state{state="refused"} 1')  # at the next attempt
+        assert before.gauges() >= {"qemu_vm_running", "qemu_vm_info", "qemu_block_io_status"}
+        reads = 'qemu_block_reads_completed_total{device="drive-virtio0"}'
+        assert page[reads] == before[reads]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(away):
+                await asyncio.Event().wait()  # time itself is what this test is about
+        booted = clock()
+        async with Qemu(at(monitor), qemu_binary):
+            await exporter.says(
+                f"qemu_up 1\nqemu_vm_running 1\nqemu_monitor_connects_total 2\n{counted}", deadline=UP_WITHIN
+            )
+            figure(f"qemu_up 0 after {noticed:.2f} s; 1 again {clock() - booted:.2f} s after QEMU was started")
+
+
+async def test_a_qemu_that_is_killed_amid_everything_leaves_no_gauge_behind(boot, watch):
+    qemu = await boot(Machine(disk=DataDisk(), cdrom=Cdrom(), vnc=(Vnc(),)))
+    exporter = await watch(qemu)
+    await jobs.mirror(qemu, "copy0")
+    await provoke.open_tray(qemu)
+    async with rfb.logged_in(await provoke.vnc_address(qemu)):
+        before = await exporter.says("""
+            qemu_vnc_sessions 1
+            qemu_block_job_status{job="copy0",type="mirror",status="running"} 1
+            qemu_block_tray_open{device="drive-ide2"} 1
+        """)
+        await provoke.sigkill(qemu)
+    after = await exporter.says("qemu_up 0", absent=before.gauges())
+    assert after.gauges() == set()
+
+
+async def test_a_qemu_that_hangs_is_up_but_does_not_answer(boot, watch):
+    qemu = await boot(Machine())
+    exporter = await watch(qemu, poll="1s")
+    stuck = 'qmp_exporter_command_errors_total{command="query-status",reason="timeout"}'
+    with provoke.hung(qemu):
+        page = await exporter.shows(
+            lambda page: [] if "timeout" in str(page.family("qmp_exporter_command_errors_total")) else [f"no {stuck}"]
+        )
+        assert page["qemu_up"] == 1
+    last_reply = page["qemu_monitor_last_reply_timestamp_seconds"]
+    await provoke.stop(qemu)
+    page = await exporter.says('qemu_vm_state{state="paused"} 1\nqemu_monitor_connects_total 1')
+    assert page["qemu_monitor_last_reply_timestamp_seconds"] > last_reply + 4
+
+
+async def test_a_monitor_that_somebody_else_holds_is_busy_until_he_leaves(boot, short_path, figure):
+    qemu = await boot(Machine())
+    clock = asyncio.get_running_loop().time
+    async with contextlib.AsyncExitStack() as holder:
+        await holder.enter_async_context(provoke.held(qemu))
+        began = clock()
+        async with exporting(short_path, Vm("web01", qemu.monitor)) as exporter:
+            await exporter.says("""
+                qemu_up 0
+                qemu_monitor_state{state="busy"} 1
+                qemu_monitor_state{state="connected"} 0
+                qemu_monitor_connects_total 0
+            """)
+            busy = clock() - began
+            await holder.aclose()
+            left = clock()
+            await exporter.says('qemu_up 1\nqemu_monitor_state{state="connected"} 1\nqemu_monitor_connects_total 1')
+            figure(f"busy after {busy:.1f} s, connected {clock() - left:.1f} s after the holder had left")
+    assert 5 < busy < 8
+
+
+async def test_somebody_else_gets_the_monitor_when_the_exporter_stops(boot, short_path):
+    qemu = await boot(Machine())
+    async with exporting(short_path, Vm("web01", qemu.monitor)) as exporter:
+        await exporter.says("qemu_up 1")
+    reader, writer = await asyncio.open_unix_connection(qemu.monitor)
+    async with asyncio.timeout(5):
+        assert b"QMP" in await reader.readline()
+    writer.close()
+
+
+async def test_a_manager_s_own_monitor_is_not_touched(boot, short_path):
+    """Nobody holds this one, and it is left alone all the same; whoever insists gets it."""
+    domain = short_path / "libvirt" / "qemu" / "domain-1-web01"
+    domain.mkdir(parents=True)
+    monitor = domain / "monitor.sock"
+    await boot(at(monitor))
+    async with exporting(short_path, Vm("web01", monitor)) as exporter:
+        await exporter.says('qemu_up 0\nqemu_monitor_state{state="foreign"} 1\nqemu_monitor_connects_total 0')
+    async with exporting(short_path, Vm("web01", monitor, allow_shared_monitor=True)) as exporter:
+        await exporter.says('qemu_up 1\nqemu_monitor_state{state="connected"} 1')

@@ -1,0 +1,91 @@
+"""A real QEMU, the exporter, a real Prometheus -> series that can be queried, pages that its tools accept."""
+
+import pytest
+
+import jobs
+import provoke
+from exporter import Vm, exporting, free_port
+from prometheus import promtool_says, scraping
+from qmp_exporter.demo.machine import Cdrom, DataDisk, Fault, Machine, Vnc
+
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("prometheus_server")]
+
+AWKWARD = 'wéb "01" \\ {a="b"}, 機械 №1 \U0001f427'  # for a label of the configuration
+WITH_LINES = 'first\nsecond "\\n" ü'  # what -name may say, but a configuration may not
+
+
+TROUBLED = Machine(disk=DataDisk((Fault("write"),), werror="report"), cdrom=Cdrom(), vnc=(Vnc(),), watchdog="none")
+
+
+async def trouble(qemu):
+    await provoke.io_error(qemu, "write")
+    await provoke.open_tray(qemu)
+    await provoke.watchdog(qemu, "none")
+    await provoke.set_clock(qemu)
+    await jobs.mirror(qemu, "copy0")
+
+
+async def test_prometheus_scrapes_it_and_sees_the_first_error_as_an_increase(boot, short_path):
+    qemu = await boot(Machine(disk=DataDisk((Fault("write"),), werror="report")))
+    address = f"127.0.0.1:{free_port()}"
+    async with (
+        exporting(short_path, Vm("web01", qemu.monitor, {"tenant": "acme"}), address=address) as exporter,
+        scraping(short_path, address) as prometheus,
+    ):
+        await exporter.says("qemu_up 1")
+        (up,) = await prometheus.finds('up{job="qmp-exporter"} == 1')
+        assert up[0]["site"] == "example"
+        ((labels, _),) = await prometheus.finds("qemu_up == 1")
+        assert labels == {
+            "__name__": "qemu_up",
+            "instance": address,
+            "job": "qmp-exporter",
+            "site": "example",
+            "tenant": "acme",
+            "vm": "web01",
+        }
+        errors = 'qemu_block_io_errors_total{device="drive-virtio1",operation="write",action="report"}'
+        await prometheus.finds(f"{errors} == 0")
+        await provoke.io_error(qemu, "write")
+        await prometheus.finds(f"increase({errors}[1m]) > 0")
+        await provoke.sigkill(qemu)
+        await prometheus.finds("qemu_up == 0")
+        await prometheus.finds('increase(qemu_monitor_disconnects_total{after="none"}[1m]) > 0')
+        assert await prometheus.query("qemu_vm_running") == []
+        await prometheus.finds(f"{errors} == 1")
+        (target,) = await prometheus.targets()
+        assert (target["health"], target["lastError"]) == ("up", "")
+
+
+async def test_promtool_and_the_openmetrics_parser_accept_the_page_of_a_vm_in_trouble(boot, watch):
+    qemu = await boot(TROUBLED)
+    exporter = await watch(qemu)
+    async with provoke.vnc_session(qemu):
+        await trouble(qemu)
+        await exporter.says("""
+            qemu_vnc_sessions 1
+            qemu_rtc_changes_total 1
+            qemu_block_tray_open{device="drive-ide2"} 1
+            qemu_block_job_status{job="copy0",type="mirror",status="running"} 1
+        """)
+        page = await exporter.page()
+        strict = await exporter.page(openmetrics=True)
+    assert promtool_says(page.text) == (0, "")
+    assert strict.text.endswith("\n# EOF\n")
+    of_the_vm = [name for name in strict.kinds if name.startswith("qemu_")]
+    assert {name: page.family(name) for name in of_the_vm} == {name: strict.family(name) for name in of_the_vm}
+
+
+async def test_names_that_are_awkward_arrive_as_they_are(boot, short_path):
+    qemu = await boot(Machine(name=WITH_LINES))
+    address = f"127.0.0.1:{free_port()}"
+    async with (
+        exporting(short_path, Vm(AWKWARD, qemu.monitor, {"owner": AWKWARD}), address=address) as exporter,
+        scraping(short_path, address) as prometheus,
+    ):
+        await exporter.says("qemu_up 1")
+        ((labels, _),) = await prometheus.finds("qemu_vm_info")
+        assert (labels["vm"], labels["owner"], labels["name"]) == (AWKWARD, AWKWARD, WITH_LINES)
+        assert promtool_says((await exporter.page()).text) == (0, "")
+        strict = await exporter.page(openmetrics=True)
+        assert strict.values("name") == {"qemu_vm_info": {WITH_LINES}}
