@@ -1,4 +1,4 @@
-"""The name of a real part -> where it is; a test that misses one is skipped, and fails in CI, where all must be there."""
+"""The name of a real part -> where it is; a test that misses one is skipped, in CI it fails: there all must be."""
 
 import os
 import shutil
