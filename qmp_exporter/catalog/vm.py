@@ -140,7 +140,7 @@ def note_name(info: NameInfo, memory: Memory) -> None:
 
 
 def note_uuid(info: UuidInfo, memory: Memory) -> None:
-    memory.uuid = info.uuid
+    memory.learn_uuid(info.uuid)
 
 
 def note_change(_payload: None, memory: Memory) -> None:

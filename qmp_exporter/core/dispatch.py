@@ -47,6 +47,9 @@ class Dispatch:
         self.zeros = tuple(
             (index, family) for index, family in enumerate(families) if family.counts_events and family.sources
         )
+        self.of_the_vm = tuple(
+            index for index, family in self.zeros if not any(source.name in LIFE for source in family.sources)
+        )
         self.perishable = tuple(
             index for index, family in enumerate(families) if family.kind == "gauge" and not family.lasting
         )

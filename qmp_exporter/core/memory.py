@@ -130,7 +130,9 @@ class Memory:
         "at",
         "devices",
         "ending",
+        "last_uuid",
         "name",
+        "replaced",
         "run_state",
         "run_state_hint",
         "run_state_since",
@@ -144,10 +146,19 @@ class Memory:
         self.devices = Devices()
         self.vnc = VncClients()
         self.name = self.uuid = self.version = ""  # who it is, as far as it was told
+        self.last_uuid = ""  # of the last VM that had one
+        self.replaced = False  # it is another VM than the last one; for whoever looks to reset
         self.run_state = ""  # as query-status said last
         self.run_state_since = 0.0
         self.run_state_hint = 0.0  # when an event said that the run state was changing
         self.ending = False  # the end of this QEMU was announced
+
+    def learn_uuid(self, uuid: str) -> None:
+        """A VM of the same name may be another one; without -uuid, which is all zeros then, nobody can tell."""
+        self.uuid = uuid
+        if uuid.strip("0-"):
+            self.replaced = self.last_uuid not in {"", uuid}
+            self.last_uuid = uuid
 
     def forget_monitor(self) -> None:
         """The monitor is lost: what it told may change unseen, so nothing of it may colour what the next one says."""

@@ -74,6 +74,12 @@ class Samples:
             renamed = (*labels[:position], names[labels[position]], *labels[position + 1 :])
             self.count(index, ((renamed, amount),))
 
+    def discount(self, index: int, counted: dict[Labels, float]) -> None:
+        """Take back what was counted for somebody else; where nothing is left the series ends."""
+        left = {labels: value - counted.get(labels, 0) for labels, value in self.values[index].items()}
+        self.values[index] = {labels: value for labels, value in left.items() if value}
+        self.dirty.add(index)
+
     def retire(self, index: int, position: int, known: Collection[str]) -> None:
         """End the series that never counted of what is not there any more; those that did count are history."""
         values = self.values[index]

@@ -7,8 +7,8 @@ from msgspec import Raw
 
 from .agenda import QUERY_COMMANDS, Agenda, CommandInfo
 from .dispatch import Dispatch
-from .family import ANY_EVENT, ANY_REPLY, Query
-from .memory import Memory
+from .family import ANY_EVENT, ANY_REPLY, Labels, Query
+from .memory import Devices, Memory
 from .samples import Samples
 from .wire import BadMessage, Event, Greeting, typed
 
@@ -29,6 +29,7 @@ class Vm:
         self.agenda = Agenda(dispatch.queries, poll_interval)
         self.monitor_state = ""
         self._resynced = False
+        self._counted: dict[int, dict[Labels, float]] = {}  # up to when the monitor was lost last
         self._life("watched", at)
         self.monitor("connecting", at)
 
@@ -55,6 +56,7 @@ class Vm:
         """What QEMU told us is hearsay from now on; what we counted stays."""
         self.agenda.stop()
         self._resynced = False
+        self._counted = {index: dict(self.samples.values[index]) for index in self._dispatch.of_the_vm}
         self._life("disconnected", at)
         self.monitor("connecting", at)
 
@@ -118,6 +120,8 @@ class Vm:
                 bad = error
                 continue
             feed.read(self.samples, self.memory, read)
+        if self.memory.replaced:
+            self._begin_anew()
         if self.memory.devices.news:
             self._devices_changed()
         if bad is not None:
@@ -137,6 +141,14 @@ class Vm:
         if self.agenda.resynced and not self._resynced:
             self._resynced = True
             self._life("resynced", at)
+
+    def _begin_anew(self) -> None:
+        """Another VM has taken the place of the one we knew: what was counted before was not its."""
+        self.memory.replaced = False
+        self.memory.devices = Devices()
+        for index, counted in self._counted.items():
+            self.samples.discount(index, counted)
+        self._seed()
 
     def _devices_changed(self) -> None:
         devices = self.memory.devices
