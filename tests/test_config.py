@@ -196,3 +196,14 @@ def test_a_value_of_any_kind_in_any_place_is_accepted_or_explained(value: object
     )
     container[key] = value
     assert all(key in line for line in errors_or_none(json.dumps(document, ensure_ascii=False)))
+
+
+def test_query_block_is_switched_off_for_all_and_on_for_one():
+    off, on = load(FILES / "good-query-block.yaml").vms
+    assert not off.query_block
+    assert on.query_block
+
+
+def test_a_character_that_json_writes_as_two_escapes_is_one():
+    (target,) = parse(r'{"vms": [{"name": "\ud83d\udc27", "socket": "/a"}]}', "config.yaml").vms
+    assert target.name == "\N{PENGUIN}"

@@ -172,7 +172,8 @@ class _Walk:
 
     def _scalar(self, node: yaml.Node, location: Location) -> Any:
         if node.tag not in NOT_TEXT:
-            return node.value
+            # JSON, which is YAML, escapes what is beyond 16 bits as two; PyYAML leaves them two.
+            return node.value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
         try:
             value = self._construct(node)
         except ValueError:  # the 45th day of the 13th month

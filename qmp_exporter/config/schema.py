@@ -37,6 +37,7 @@ class Target:
     socket: str  # /path, @abstract or tcp:host:port
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     allow_shared_monitor: bool = False
+    query_block: bool = True
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def validate(document: Document, reserved_labels: Collection[str]) -> Config | N
     except ValidationError as error:
         _explain(error.errors(include_url=False), document)
         return None
-    return Config(content.poll_interval, tuple(vm.target() for vm in content.vms))
+    return Config(content.poll_interval, tuple(vm.target(query_block=content.query_block) for vm in content.vms))
 
 
 def json_schema() -> str:
@@ -142,8 +143,11 @@ class VM(BaseModel):
         default=False, description="true: take even a monitor that libvirt or Proxmox needs for itself"
     )
 
-    def target(self) -> Target:
-        return Target(self.name, self.socket, MappingProxyType(self.labels), self.allow_shared_monitor)
+    query_block: bool | None = Field(default=None, description="for this VM, instead of what holds for all")
+
+    def target(self, *, query_block: bool) -> Target:
+        asked = query_block if self.query_block is None else self.query_block
+        return Target(self.name, self.socket, MappingProxyType(self.labels), self.allow_shared_monitor, asked)
 
 
 class File(BaseModel):
@@ -153,6 +157,9 @@ class File(BaseModel):
         15.0,
         description="how often a VM is asked for what it does not announce, from 1s to 1h",
         json_schema_extra={"default": "15s"},
+    )
+    query_block: bool = Field(
+        default=True, description="false: never ask query-block, which reads image files and can hang with the storage"
     )
     vms: list[VM] = Field(description="a list of VMs, each with a name and a socket")
 

@@ -1,5 +1,6 @@
 """All that happens to one VM -> its samples, and the queries that it makes us want."""
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -22,11 +23,15 @@ class Vm:
     read what a peer sent raise BadMessage after doing everything that could still be done with it.
     """
 
-    def __init__(self, dispatch: Dispatch, poll_interval: float, at: float) -> None:
+    def __init__(
+        self, dispatch: Dispatch, poll_interval: float, at: float, unasked: Collection[str] = frozenset()
+    ) -> None:
+        """`unasked`: queries that are never asked of this VM, whatever it has."""
         self._dispatch = dispatch
         self.samples = Samples(dispatch.families)
         self.memory = Memory()
-        self.agenda = Agenda(dispatch.queries, poll_interval)
+        queries = tuple(query for query in dispatch.queries if query.command not in unasked)
+        self.agenda = Agenda(queries, poll_interval)
         self.monitor_state = ""
         self._resynced = False
         self._counted: dict[int, dict[Labels, float]] = {}  # up to when the monitor was lost last

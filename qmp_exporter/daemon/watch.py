@@ -32,7 +32,7 @@ class Watch:
         self, target: Target, dispatch: Dispatch, poll_interval: float, stats: Selfstats, chance: Callable[[], float]
     ) -> None:
         self.target = target
-        self.vm = Vm(dispatch, poll_interval, time.time())
+        self.vm = Vm(dispatch, poll_interval, time.time(), frozenset() if target.query_block else {"query-block"})
         self._dispatch = dispatch
         self._stats = stats
         self._chance = chance

@@ -263,3 +263,12 @@ async def test_a_bug_of_ours_ends_the_session_with_a_traceback_and_no_stale_gaug
     await page.says('qemu_vm_state{state="running"}', None)
     await page.says("qemu_up", 1)
     assert "LookupError: a bug" in capsys.readouterr().out
+
+
+async def test_query_block_can_be_switched_off_and_disks_still_have_their_names(monitor: Monitor, watch: Start) -> None:
+    page = watch(query_block=False)
+    await page.says("qemu_up")
+    monitor.vm.io_error("virtio-disk0", "write", "report")
+    await page.says('qemu_block_io_errors_total{action="report",device="drive-virtio-disk0",operation="write"}')
+    await page.says('qemu_block_io_errors_total{action="stop",device="drive-virtio-disk1",operation="read"}', 0)
+    assert "query-block" not in asked(monitor)
