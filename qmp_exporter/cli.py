@@ -179,6 +179,8 @@ def _served(serve: Callable[[], Awaitable[None]]) -> int:
     except AddressError as error:
         _complain(f"--web.listen-address: {error}")
         return USAGE
+    except asyncio.CancelledError:
+        return INTERRUPTED
     except OSError as error:
         return _failed(str(error))
     return 0

@@ -38,9 +38,12 @@ class Embedded(NamedTuple):
 async def embedded_vm(rng: Random) -> AsyncIterator[Embedded]:
     """A VM in which things happen until the block is left.
 
-    While it boots, SIGTERM does what Ctrl-C does, or QEMU's directory would stay; the daemon then has its own handlers.
+    A signal while it boots cancels whoever asked for it, or QEMU's directory would stay; the daemon then has its own
+    handlers.
     """
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
+    if asker := asyncio.current_task():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, asker.cancel)
     async with _real(rng) if shutil.which(BINARY) else _simulated(rng) as embedded:
         yield embedded
 
