@@ -2,7 +2,7 @@
 
 from qmp_exporter.core.dispatch import Dispatch
 
-from . import block, display, job, monitor, vm
+from . import block, display, job, monitor, process, vm
 
 GROUPS = {
     "monitor": monitor.FAMILIES,
@@ -10,10 +10,11 @@ GROUPS = {
     "block": block.FAMILIES,
     "block_job": job.FAMILIES,
     "display": display.FAMILIES,
+    "process": process.FAMILIES,
 }
 
 CATALOG = Dispatch(
     families=tuple(family for families in GROUPS.values() for family in families),
-    queries=(*vm.QUERIES, *block.QUERIES, *job.QUERIES, *display.QUERIES),
-    remember=(*monitor.REMEMBER, *vm.REMEMBER, *block.REMEMBER, *display.REMEMBER),
+    queries=(*vm.QUERIES, *block.QUERIES, *job.QUERIES, *display.QUERIES, *process.QUERIES),
+    remember=(*monitor.REMEMBER, *vm.REMEMBER, *block.REMEMBER, *display.REMEMBER, *process.REMEMBER),
 )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from qmp_exporter.catalog import CATALOG, GROUPS
-from qmp_exporter.core.family import ANY_EVENT, ANY_REPLY, LIFE, Family, Label
+from qmp_exporter.core.family import ANY_EVENT, ANY_REPLY, HOST, LIFE, Family, Label
 
 _INTRODUCTION = """# Metrics
 
@@ -35,7 +35,8 @@ def _groups() -> Iterator[str]:
 
 
 def _fed_by(family: Family) -> str:
-    words = {ANY_EVENT: "every event", ANY_REPLY: "every reply", **dict.fromkeys(LIFE, "the connection")}
+    words = {ANY_EVENT: "every event", ANY_REPLY: "every reply", HOST: "/proc of the process"}
+    words |= dict.fromkeys(LIFE, "the connection")
     names = dict.fromkeys(words.get(source.name, f"`{source.name}`") for source in family.sources)
     return ", ".join(names)
 

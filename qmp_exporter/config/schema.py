@@ -38,6 +38,7 @@ class Target:
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     allow_shared_monitor: bool = False
     query_block: bool = True
+    process_metrics: bool = True
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def validate(document: Document, reserved_labels: Collection[str]) -> Config | N
     except ValidationError as error:
         _explain(error.errors(include_url=False), document)
         return None
-    return Config(content.poll_interval, tuple(vm.target(query_block=content.query_block) for vm in content.vms))
+    return Config(content.poll_interval, tuple(vm.target(content) for vm in content.vms))
 
 
 def json_schema() -> str:
@@ -145,9 +146,15 @@ class VM(BaseModel):
 
     query_block: bool | None = Field(default=None, description="for this VM, instead of what holds for all")
 
-    def target(self, *, query_block: bool) -> Target:
-        asked = query_block if self.query_block is None else self.query_block
-        return Target(self.name, self.socket, MappingProxyType(self.labels), self.allow_shared_monitor, asked)
+    def target(self, file: "File") -> Target:
+        return Target(
+            self.name,
+            self.socket,
+            MappingProxyType(self.labels),
+            self.allow_shared_monitor,
+            file.query_block if self.query_block is None else self.query_block,
+            file.process_metrics,
+        )
 
 
 class File(BaseModel):
@@ -160,6 +167,9 @@ class File(BaseModel):
     )
     query_block: bool = Field(
         default=True, description="false: never ask query-block, which reads image files and can hang with the storage"
+    )
+    process_metrics: bool = Field(
+        default=True, description="false: do not look into /proc for the processes behind the monitors"
     )
     vms: list[VM] = Field(description="a list of VMs, each with a name and a socket")
 

@@ -1,6 +1,6 @@
 """Events, replies and the time -> the query to send next: one at a time, follow-ups before polls, storms coalesced."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
@@ -29,9 +29,13 @@ class Agenda:
     be answered sooner, only take a turn from its manager.  Times are seconds on a clock that never jumps.
     """
 
-    def __init__(self, queries: tuple[Query, ...], poll_interval: float) -> None:
+    def __init__(
+        self, queries: tuple[Query, ...], poll_interval: float, often: Callable[[Query], bool] = lambda _: False
+    ) -> None:
+        """`often`: whether a query that is not always polled is polled now."""
         self._queries = queries
         self._poll_interval = poll_interval
+        self._often = often
         self.stop()
 
     def stop(self) -> None:
@@ -84,7 +88,9 @@ class Agenda:
         """The query to send now, if any; it counts as sent."""
         if now >= self._poll_at:
             self._poll_at = now + self._poll_interval
-            self._wanted.update(dict.fromkeys(query for query in self._offered if query.every == "poll"))
+            self._wanted.update(
+                dict.fromkeys(query for query in self._offered if query.every == "poll" or self._often(query))
+            )
         if now >= self._slow_at:
             self._slow_at = now + max(SLOW_INTERVAL, self._poll_interval)
             self._wanted.update(dict.fromkeys(query for query in self._offered if query.every == "slow"))

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from .agenda import QUERY_COMMANDS
-from .family import ANY_EVENT, ANY_REPLY, LIFE, Family, Labels, Note, Query, Read, Remember, Sample
+from .family import ANY_EVENT, ANY_REPLY, HOST, LIFE, Family, Labels, Note, Query, Read, Remember, Sample
 from .memory import Memory
 from .samples import Samples
 
@@ -65,6 +65,8 @@ class Dispatch:
 
     def foreseen(self, family: Family, memory: Memory) -> Iterable[Labels]:
         """The combinations of labels under which a counter can be expected to count."""
+        if family.only_where and not family.only_where(memory):
+            return ()
         return product(*(label.foreseen(memory) for label in family.labels))
 
     def _check_names(self) -> None:
@@ -79,7 +81,7 @@ class Dispatch:
         grouped: dict[str, dict[Any, tuple[list[Note[Any]], list[tuple[int, Apply, Read[Any]]]]]] = {}
 
         def group(name: str, payload: Any) -> tuple[list[Note[Any]], list[tuple[int, Apply, Read[Any]]]]:
-            known = name in self.commands or name in LIFE or name in {ANY_EVENT, ANY_REPLY} or name.isupper()
+            known = name in self.commands or name in LIFE or name in {ANY_EVENT, ANY_REPLY, HOST} or name.isupper()
             if not known:
                 raise ValueError(f"{name}: neither an event, nor a query of the catalog, nor one of {LIFE}")
             return grouped.setdefault(name, {}).setdefault(payload, ([], []))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from .memory import Memory
+from .process import ProcessInfo
 
 P = TypeVar("P")
 Labels = tuple[str, ...]
@@ -26,7 +27,8 @@ def printable(text: str) -> str:
 class Label:
     """A label, with a sentence about it and where its values come from.
 
-    `values` is the closed list of a QAPI enum; a label without one is open and bounded by `limit` values per VM.
+    `values` is the closed list of a QAPI enum; a label without one is open and bounded by `limit` values per VM, in all
+    metrics together that have a label of this name (None: whoever makes them sees to it).
     `zero` says for which values a counter exists at 0 before anything happened: all of a closed list unless said
     otherwise, and for an open label those that the VM is known to have.  `pattern` is what an open label's values
     match; one that does not becomes `other`.
@@ -36,7 +38,7 @@ class Label:
     help: str
     values: tuple[str, ...] = ()
     zero: tuple[str, ...] | Callable[[Memory], tuple[str, ...]] | None = None
-    limit: int = 128
+    limit: int | None = 128
     pattern: str = ""
 
     def clean(self, value: str) -> str:
@@ -52,10 +54,8 @@ class Label:
             return self.values
         return self.zero(memory) if callable(self.zero) else self.zero
 
-    @property
-    def capacity(self) -> int:
-        return len(self.values) + 1 if self.values else self.limit
 
+LE = Label("le", "Upper bound of a bucket, in the unit of the metric.", limit=None)  # what a histogram has besides
 
 Cadence = Literal["connect", "poll", "slow"]
 
@@ -64,7 +64,8 @@ Cadence = Literal["connect", "poll", "slow"]
 class Query:
     """A command that may be sent to a monitor.  The catalog's queries are the allow-list: nothing else leaves.
 
-    `every`: asked at each connect, and besides with each poll or at the slow cadence of those that touch image files.
+    `every`: asked at each connect, and besides with each poll, or at the slow cadence of those that touch image files
+    or tell what hardly changes.  `often_while`: asked with each poll as long as this holds.
     `after`: events that this query settles; a reply that one of them overtook is dropped and asked again.
     `spacing`: seconds between two of them, so that a storm of events costs QEMU's main loop little.
     `instead_of_newer`: not sent where QEMU has that newer command.
@@ -76,6 +77,7 @@ class Query:
     after: tuple[str, ...] = ()
     spacing: float = 0.05
     instead_of_newer: str = ""
+    often_while: Callable[[Memory], bool] | None = None
 
 
 class Source(NamedTuple):
@@ -97,6 +99,7 @@ class Remember(NamedTuple):
 
 ANY_EVENT = "any event"
 ANY_REPLY = "any reply"
+HOST = "the host"
 LIFE = ("watched", "monitor", "connected", "resynced", "disconnected")
 
 
@@ -113,6 +116,11 @@ def query(asked: Query, read: Read[Any]) -> Source:
     return Source(asked.command, asked.returns, read, replaces=True)
 
 
+def host(read: Read[ProcessInfo | None]) -> Source:
+    """What the host's kernel says of QEMU's process; None where it says nothing."""
+    return Source(HOST, None, read, replaces=True)
+
+
 def life(name: str, read: Read[Any]) -> Source:
     """Something that happened to our link rather than to the VM: one of LIFE."""
     return Source(name, None, read, replaces=False)
@@ -124,15 +132,17 @@ class Family:
 
     `onehot`: the last label holds a state; `read` yields the state that is, and every other one becomes 0.
     `lasting`: a gauge about our link, which stays when the monitor is lost.
+    `only_where`: a counter that starts at 0 only where this holds: few VMs have what it is about.
     """
 
-    kind: Literal["counter", "gauge"]
+    kind: Literal["counter", "gauge", "histogram"]
     name: str
     help: str
     labels: tuple[Label, ...]
     sources: tuple[Source, ...]
     onehot: bool = False
     lasting: bool = False
+    only_where: Callable[[Memory], bool] | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"qemu_[a-z0-9_]+", self.name):
@@ -150,16 +160,24 @@ class Family:
         return self.kind == "counter" and not any(source.replaces for source in self.sources)
 
     @property
-    def capacity(self) -> int:
-        """How many series one VM may have of this family."""
-        product = 1
-        for label in self.labels:
-            product *= label.capacity
-        return product
+    def sample_name(self) -> str:
+        """A histogram is its buckets: OpenMetrics has no count without a sum, and QEMU tells none."""
+        return f"{self.name}_bucket" if self.kind == "histogram" else self.name
 
 
-def counter(name: str, help: str, *sources: Source, labels: tuple[Label, ...] = ()) -> Family:  # noqa: A002  the exposition format's own word
-    return Family("counter", name, help, labels, sources)
+def counter(
+    name: str,
+    help: str,  # noqa: A002  the exposition format's own word
+    *sources: Source,
+    labels: tuple[Label, ...] = (),
+    only_where: Callable[[Memory], bool] | None = None,
+) -> Family:
+    return Family("counter", name, help, labels, sources, only_where=only_where)
+
+
+def histogram(name: str, help: str, *sources: Source, labels: tuple[Label, ...] = ()) -> Family:  # noqa: A002  the exposition format's own word
+    """Its rows yield buckets: the last label is `le`, the values are cumulative and end with that of +Inf."""
+    return Family("histogram", name, help, (*labels, LE), sources)
 
 
 def gauge(

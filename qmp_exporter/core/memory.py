@@ -27,7 +27,9 @@ class Devices:
         self.trays: tuple[str, ...] = ()
         self.renamed: dict[str, str] = {}  # nodes met before it was known which device they belong to
         self.news = False  # devices or trays are not the same as before; for whoever looks to reset
+        self.has_quorum = False
         self._by_node: dict[str, str] = {}
+        self._below: dict[str, str] = {}  # the same of nodes below those: the file of an image, its backing images
         self._strangers: set[str] = set()
 
     def learn(self, attached: Iterable[Attached]) -> None:
@@ -41,25 +43,42 @@ class Devices:
                 by_node[one.node] = name
         self.news |= tuple(names) != self.names
         self.names, self._by_node = tuple(names), by_node
-        self.renamed = {node: by_node[node] for node in self._strangers & by_node.keys() if by_node[node] != node}
-        self.news |= bool(self.renamed)
-        self._strangers -= by_node.keys()
+        self._recognize(by_node)
+
+    def learn_below(self, nodes: Iterable[tuple[str, str]]) -> None:
+        """Take the whole truth about the nodes below devices.  One below several, as a shared base, is nobody's."""
+        below: dict[str, str] = {}
+        for node, name in nodes:
+            below[node] = name if below.get(node, name) == name else node
+        self._below = below
+        self._recognize(below)
 
     def learn_trays(self, names: Iterable[str]) -> None:
         trays = tuple(names)
         self.news |= trays != self.trays
         self.trays = trays
 
+    def learn_quorum(self, *, there: bool) -> None:
+        self.news |= there != self.has_quorum
+        self.has_quorum = there
+
     def name(self, device: str, qdev: str, node: str) -> str:
         """The name of the device that an event is about, from whichever of the three it carries."""
         if device or qdev:
             return device_name(device, qdev, node)
-        known = self._by_node.get(node)
+        known = self._by_node.get(node) or self._below.get(node)
         if known:
             return known
         if node and len(self._strangers) < MAX_STRANGERS:
             self._strangers.add(node)
         return node or UNKNOWN_DEVICE
+
+    def _recognize(self, owners: dict[str, str]) -> None:
+        """Strangers that turn out to belong to a device: what was counted for them is that device's."""
+        known = self._strangers & owners.keys()
+        self.renamed |= {node: owners[node] for node in known if owners[node] != node}
+        self.news |= bool(self.renamed)
+        self._strangers -= known
 
 
 def device_name(device: str, qdev: str, node: str) -> str:
@@ -123,6 +142,32 @@ class VncClients:
         self._pending &= self._clients  # nobody is waiting to log in who is not there
 
 
+class Ports:
+    """Which virtio-serial ports the guest holds open: as events said, and as a query said of those that it can tell."""
+
+    def __init__(self) -> None:
+        self._announced: dict[str, bool] = {}
+        self._told: dict[str, bool] = {}
+
+    @property
+    def open(self) -> dict[str, bool]:
+        """Each port, and whether it is."""
+        return self._announced | self._told
+
+    def changed(self, port: str, *, is_open: bool) -> None:
+        if port in self._told:
+            self._told[port] = is_open
+        elif port in self._announced or len(self._announced) < MAX_STRANGERS:
+            self._announced[port] = is_open
+
+    def told(self, ports: dict[str, bool]) -> None:
+        self._told = ports
+
+    def deleted(self, port: str) -> None:
+        self._announced.pop(port, None)
+        self._told.pop(port, None)
+
+
 class Memory:
     """All that is remembered of one VM; `at` is the time of the message that is being read."""
 
@@ -130,13 +175,17 @@ class Memory:
         "at",
         "devices",
         "ending",
+        "has_balloon",
         "last_uuid",
+        "migrating",
         "name",
+        "ports",
         "replaced",
         "run_state",
         "run_state_hint",
         "run_state_since",
         "uuid",
+        "vcpu_threads",
         "version",
         "vnc",
     )
@@ -146,6 +195,10 @@ class Memory:
         self.devices = Devices()
         self.vnc = VncClients()
         self.name = self.uuid = self.version = ""  # who it is, as far as it was told
+        self.vcpu_threads: dict[int, int] = {}  # thread id of each vCPU, as query-cpus-fast said last
+        self.ports = Ports()
+        self.has_balloon = False
+        self.migrating = False  # a migration is under way, outgoing or incoming
         self.last_uuid = ""  # of the last VM that had one
         self.replaced = False  # it is another VM than the last one; for whoever looks to reset
         self.run_state = ""  # as query-status said last
@@ -163,6 +216,9 @@ class Memory:
     def forget_monitor(self) -> None:
         """The monitor is lost: what it told may change unseen, so nothing of it may colour what the next one says."""
         self.vnc = VncClients()
+        self.vcpu_threads = {}
+        self.ports = Ports()
+        self.has_balloon = self.migrating = False
         self.run_state = ""
         self.run_state_hint = 0.0
         self.ending = False

@@ -86,7 +86,7 @@ def line_start(family: Family, labels: Labels, vm_labels: Mapping[str, str]) -> 
     """`qemu_x_total{device="sda",vm="web01"} `: everything before the value, labels sorted by name."""
     pairs = dict(vm_labels)
     pairs.update(zip((label.name for label in family.labels), labels, strict=True))
-    return family.name + "{" + ",".join(f'{name}="{escape(pairs[name])}"' for name in sorted(pairs)) + "} "
+    return family.sample_name + "{" + ",".join(f'{name}="{escape(pairs[name])}"' for name in sorted(pairs)) + "} "
 
 
 def escape(value: str) -> str:

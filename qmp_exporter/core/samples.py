@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable
 
-from .family import OTHER, Family, Labels, Sample
+from .family import OTHER, Family, Label, Labels, Sample
 
 
 class Samples:
@@ -10,15 +10,19 @@ class Samples:
 
     Looking up labels that are there is all that a hot event costs; what is new is checked, bounded and made printable
     once, when it is born.  Keys are therefore always clean: valid, closed lists closed, never too many.
+
+    The bound of an open label counts its values on all families together: 128 devices are 128, not 128 for each metric.
     """
 
-    __slots__ = ("_families", "dirty", "limited", "values")
+    __slots__ = ("_ended", "_families", "_known", "dirty", "limited", "values")
 
     def __init__(self, families: tuple[Family, ...]) -> None:
         self._families = families
         self.values: list[dict[Labels, float]] = [{} for _ in families]
         self.dirty: set[int] = set()
-        self.limited = 0  # samples that found their family full
+        self.limited = 0  # samples that found no room for a new value of an open label
+        self._known: dict[str, set[str]] = {}  # the values of each open label; some may be gone by now
+        self._ended = False  # series ended since they were gathered last
 
     def count(self, index: int, changes: Iterable[Sample]) -> None:
         """An event: so many more of each."""
@@ -27,7 +31,7 @@ class Samples:
             try:
                 values[labels] += amount
             except KeyError:
-                clean = self._admit(index, values, labels)
+                clean = self._admit(index, labels)
                 values[clean] = values.get(clean, 0) + amount
             self.dirty.add(index)
 
@@ -35,7 +39,7 @@ class Samples:
         """An event: these have a new value."""
         values = self.values[index]
         for labels, value in changes:
-            clean = labels if labels in values else self._admit(index, values, labels)
+            clean = labels if labels in values else self._admit(index, labels)
             if values.get(clean) != value:
                 values[clean] = value
                 self.dirty.add(index)
@@ -44,11 +48,12 @@ class Samples:
         """A reply: these and no others."""
         old = self.values[index]
         new: dict[Labels, float] = {}
-        room = self._families[index].capacity
+        adds_up = self._families[index].kind != "gauge"  # of two by one name: their sum, or the one that was said last
         for labels, value in changes:
-            known = labels in new or (labels in old and len(new) < room)
-            new[labels if known else self._admit(index, new, labels)] = value
+            key = labels if labels in old else self._admit(index, labels, new)
+            new[key] = value + new[key] if adds_up and key in new else value
         if new != old:
+            self._ended |= new.keys() != old.keys()
             self.values[index] = new
             self.dirty.add(index)
 
@@ -56,7 +61,7 @@ class Samples:
         """A counter that has not counted yet stands at 0, so that its first increase is seen as one."""
         values = self.values[index]
         for labels in foreseen:
-            clean = labels if labels in values else self._admit(index, values, labels)
+            clean = labels if labels in values else self._admit(index, labels)
             if clean not in values:
                 values[clean] = 0
                 self.dirty.add(index)
@@ -64,13 +69,14 @@ class Samples:
     def clear(self, index: int) -> None:
         if self.values[index]:
             self.values[index] = {}
-            self.dirty.add(index)
+            self._changed(index)
 
     def rename(self, index: int, position: int, names: dict[str, str]) -> None:
         """What was counted under an old value of the label at `position` goes on under the new one."""
         values = self.values[index]
         for labels in [labels for labels in values if labels[position] in names]:
             amount = values.pop(labels)
+            self._ended = True
             renamed = (*labels[:position], names[labels[position]], *labels[position + 1 :])
             self.count(index, ((renamed, amount),))
 
@@ -78,20 +84,48 @@ class Samples:
         """Take back what was counted for somebody else; where nothing is left the series ends."""
         left = {labels: value - counted.get(labels, 0) for labels, value in self.values[index].items()}
         self.values[index] = {labels: value for labels, value in left.items() if value}
-        self.dirty.add(index)
+        self._changed(index)
 
     def retire(self, index: int, position: int, known: Collection[str]) -> None:
         """End the series that never counted of what is not there any more; those that did count are history."""
         values = self.values[index]
         for labels in [labels for labels, value in values.items() if not value and labels[position] not in known]:
             del values[labels]
-            self.dirty.add(index)
+            self._changed(index)
 
-    def _admit(self, index: int, values: dict[Labels, float], labels: Labels) -> Labels:
-        """The key under which labels not seen before are kept: printable, closed, bounded."""
-        family = self._families[index]
-        clean = tuple(label.clean(one) for label, one in zip(family.labels, labels, strict=True))
-        if clean in values or len(values) < family.capacity:
-            return clean
-        self.limited += 1
-        return tuple(one if label.values else OTHER for label, one in zip(family.labels, clean, strict=True))
+    def _changed(self, index: int) -> None:
+        """Series of this family ended."""
+        self._ended = True
+        self.dirty.add(index)
+
+    def _admit(self, index: int, labels: Labels, coming: Collection[Labels] = ()) -> Labels:
+        """The key under which labels not seen before are kept: printable, closed, bounded.
+
+        `coming`: what a reply brought to this family before.
+        """
+        known = zip(self._families[index].labels, labels, strict=True)
+        return tuple(self._bounded(label, label.clean(one), index, coming) for label, one in known)
+
+    def _bounded(self, label: Label, value: str, index: int, coming: Collection[Labels]) -> str:
+        if label.limit is None or label.values:
+            return value
+        known = self._known.setdefault(label.name, set())
+        if value in known:
+            return value
+        if len(known) >= label.limit and self._ended:
+            self._gather(index, coming)
+            known = self._known.setdefault(label.name, set())
+        if len(known) >= label.limit:
+            self.limited += 1
+            return OTHER
+        known.add(value)
+        return value
+
+    def _gather(self, index: int, coming: Collection[Labels]) -> None:
+        """See anew which values are in use.  Only when there seem to be too many: it looks at every sample."""
+        self._known, self._ended = {}, False
+        for number, family in enumerate(self._families):
+            keys = (*self.values[number], *coming) if number == index else tuple(self.values[number])
+            for position, label in enumerate(family.labels):
+                if label.limit is not None and not label.values:
+                    self._known.setdefault(label.name, set()).update(key[position] for key in keys)

@@ -8,8 +8,9 @@ from msgspec import Raw
 
 from .agenda import QUERY_COMMANDS, Agenda, CommandInfo
 from .dispatch import Dispatch
-from .family import ANY_EVENT, ANY_REPLY, Labels, Query
+from .family import ANY_EVENT, ANY_REPLY, HOST, Labels, Query
 from .memory import Devices, Memory
+from .process import ProcessInfo
 from .samples import Samples
 from .wire import BadMessage, Event, Greeting, typed
 
@@ -31,7 +32,7 @@ class Vm:
         self.samples = Samples(dispatch.families)
         self.memory = Memory()
         queries = tuple(query for query in dispatch.queries if query.command not in unasked)
-        self.agenda = Agenda(queries, poll_interval)
+        self.agenda = Agenda(queries, poll_interval, self._often)
         self.monitor_state = ""
         self._resynced = False
         self._counted: dict[int, dict[Labels, float]] = {}  # up to when the monitor was lost last
@@ -101,7 +102,14 @@ class Vm:
             self.agenda.offer(None)
         self._note_resync(at)
 
+    def process(self, info: ProcessInfo | None, at: float) -> None:
+        """What the host says of QEMU's process; None if it says nothing."""
+        self._life(HOST, at, info)
+
     # --- how it is taken
+
+    def _often(self, query: Query) -> bool:
+        return query.often_while is not None and query.often_while(self.memory)
 
     def _forget(self) -> None:
         for index in self._dispatch.perishable:

@@ -9,6 +9,7 @@ a log that is off.  The internals that are overridden or read are held by contra
 import asyncio
 import errno
 import logging
+import socket
 from collections.abc import Callable
 from typing import cast
 
@@ -62,7 +63,7 @@ class Link(QMPClient):
 
     def __init__(
         self,
-        socket: str,
+        target: str,
         allowed: frozenset[str],
         *,
         hear: Callable[[Message], None],
@@ -70,7 +71,7 @@ class Link(QMPClient):
         ended: Callable[[], None],
     ) -> None:
         super().__init__(readbuflen=CHUNK)
-        self._address = address(socket)
+        self._address = address(target)
         self._allowed = allowed
         self._hear = hear
         self._bad = bad
@@ -105,6 +106,11 @@ class Link(QMPClient):
     @property
     def is_open(self) -> bool:
         return self.runstate == Runstate.RUNNING
+
+    @property
+    def socket(self) -> socket.socket | None:
+        """The connection's own, while there is one; to look at, not to use."""
+        return self._writer.get_extra_info("socket") if self._writer is not None else None
 
     def ask(self, command: str, identifier: int) -> None:
         """Send a query; its reply is heard like everything else.
@@ -215,12 +221,12 @@ class Link(QMPClient):
         return Unreachable("busy", f"no greeting within {GREETING_DEADLINE:.0f} s: another client holds the monitor")
 
 
-def address(socket: str) -> str | tuple[str, int]:
+def address(target: str) -> str | tuple[str, int]:
     """/path, @abstract-name, tcp:HOST:PORT or tcp:[HOST]:PORT -> what asyncio connects to."""
-    if socket.startswith("tcp:"):
-        host, _, port = socket.removeprefix("tcp:").rpartition(":")
+    if target.startswith("tcp:"):
+        host, _, port = target.removeprefix("tcp:").rpartition(":")
         return host.strip("[]"), int(port)
-    return "\0" + socket[1:] if socket.startswith("@") else socket
+    return "\0" + target[1:] if target.startswith("@") else target
 
 
 def _unreachable(error: Exception) -> Unreachable:

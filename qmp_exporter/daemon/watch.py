@@ -17,9 +17,11 @@ from qmp_exporter.core.vm import Vm
 from qmp_exporter.core.wire import BadMessage, Event, Failure, Message, Reply
 from qmp_exporter.daemon.foreign import owner
 from qmp_exporter.daemon.link import Link, Unreachable, reason
+from qmp_exporter.daemon.process import peer_pid, read_process
 from qmp_exporter.daemon.selfstats import Selfstats
 
 LOOK_AGAIN = 1.0  # seconds between two looks at the socket file while backing off: a stat costs nobody anything
+FIRST_LOOK = 1.0  # seconds until the process is looked at again when QEMU has not said yet which threads are vCPUs
 MAX_ASKED = 8  # queries that were given up on and may still be answered
 
 log = structlog.get_logger()
@@ -34,6 +36,7 @@ class Watch:
         self.target = target
         self.vm = Vm(dispatch, poll_interval, time.time(), frozenset() if target.query_block else {"query-block"})
         self._dispatch = dispatch
+        self._poll_interval = poll_interval
         self._stats = stats
         self._chance = chance
         self._wake = asyncio.Event()
@@ -70,7 +73,10 @@ class Watch:
         self._log.info("monitor connected", version=greeting.version)
         try:
             self.vm.connected(greeting, time.time(), time.monotonic(), self._chance())
-            await self._serve(link)
+            async with asyncio.TaskGroup() as group:
+                looking = group.create_task(self._look_at_process(link))
+                await self._serve(link)
+                looking.cancel()
             announced = self.vm.memory.ending
         finally:
             await link.close()
@@ -94,6 +100,16 @@ class Watch:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if due == float("inf") else due):
                     await self._wake.wait()
+
+    async def _look_at_process(self, link: Link) -> None:
+        """Ask the host's kernel about QEMU's process as often as QEMU is polled; in a thread, for it takes locks."""
+        pid = peer_pid(link.socket) if link.socket is not None and self.target.process_metrics else None
+        while pid is not None:
+            info = None
+            if threads := dict(self.vm.memory.vcpu_threads):
+                info = await asyncio.to_thread(read_process, pid, threads)
+            self.vm.process(info, time.time())
+            await asyncio.sleep(self._poll_interval if threads else FIRST_LOOK)
 
     def _leave_alone_what_is_a_managers(self) -> None:
         """Looked at before each attempt: a link may lead elsewhere by now."""

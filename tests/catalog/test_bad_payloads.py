@@ -37,6 +37,7 @@ EVENTS = {
 REPLIES = {
     "query-status": {"status": "paused", "running": False},
     "query-name": {"name": "web02"},
+    "query-cpus-fast": [{"cpu-index": 0, "thread-id": 1000}],
     "query-uuid": {"UUID": "6a3c1f0e-6d2f-4c53-9f0a-0123456789ab"},
     "query-block": [
         {

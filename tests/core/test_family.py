@@ -4,7 +4,8 @@ import pytest
 from msgspec import Struct
 
 from qmp_exporter.core.dispatch import Dispatch
-from qmp_exporter.core.family import OTHER, Label, Query, counter, event, gauge, life, query, signal
+from qmp_exporter.core.family import OTHER, Label, Query, counter, event, gauge, histogram, life, query, signal
+from qmp_exporter.core.memory import Memory
 from qmp_exporter.core.read import by, once
 
 STATE = Label("state", "Which state.", values=("on", "off"))
@@ -69,6 +70,21 @@ def test_a_counter_copied_from_a_query_does_not_start_at_zero():
     assert [family.name for _, family in Dispatch((copied, counted), (asked,)).zeros] == ["qemu_stops_total"]
 
 
+def test_a_counter_of_what_few_vms_have_starts_at_zero_only_there():
+    counted = counter("qemu_stops_total", "Stops.", signal("STOP", once), only_where=lambda memory: memory.ending)
+    dispatch, memory = Dispatch((counted,), ()), Memory()
+    assert list(dispatch.foreseen(counted, memory)) == []
+    memory.ending = True
+    assert list(dispatch.foreseen(counted, memory)) == [()]
+
+
+def test_the_samples_of_a_histogram_are_its_buckets():
+    asked = Query("query-blockstats", Payload)
+    row = histogram("qemu_latency_seconds", "Latency.", query(asked, once), labels=(DEVICE,))
+    assert row.sample_name == "qemu_latency_seconds_bucket"
+    assert [label.name for label in row.labels] == ["device", "le"]
+
+
 def test_one_payload_is_decoded_once_for_all_its_rows():
     rows = (
         counter("qemu_a_total", "A.", event("MOVED", Payload, by("state")), labels=(STATE,)),
@@ -80,7 +96,6 @@ def test_one_payload_is_decoded_once_for_all_its_rows():
 
 def test_a_closed_label_takes_its_values_and_other():
     assert [STATE.clean(value) for value in ("on", "off", "between", "")] == ["on", "off", OTHER, OTHER]
-    assert STATE.capacity == 3
 
 
 def test_an_open_label_with_a_pattern_takes_what_matches():

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.utils import floatToGoString
 
-from qmp_exporter.core.family import MAX_LABEL, Label, counter, gauge, printable
+from qmp_exporter.core.family import MAX_LABEL, Label, counter, gauge, histogram, printable
 from qmp_exporter.core.page import Page, number
 from qmp_exporter.core.samples import Samples
 
@@ -25,6 +25,7 @@ FAMILIES = (
     counter("qemu_stops_total", "Stops."),
     gauge("qemu_zone", "Sorts after vm.", labels=(Label("zone", "Which."),)),
 )
+LATENCY = histogram("qemu_latency_seconds", "How long.", labels=(DEVICE, OPERATION))
 NASTY = [
     '"',
     "\\",
@@ -249,3 +250,26 @@ def test_the_starts_of_lines_that_went_away_are_not_kept_for_ever():
         fleet.act("web01", "replace", 1, [(f"job{job}", "read", 1)])
         fleet.act("web01", "refresh", 1, [])
     assert len(fleet.page._vms["web01"].starts[1]) < 30
+
+
+bucket_counts = st.lists(st.integers(0, 2**60), min_size=1, max_size=6)
+
+
+@given(st.dictionaries(st.tuples(names, st.sampled_from(["read", "write"])), bucket_counts, max_size=3))
+def test_a_histogram_is_what_the_library_would_write(told):
+    page, samples = Page((LATENCY,)), Samples((LATENCY,))
+    page.add("web01", {})
+    metric = HistogramMetricFamily(LATENCY.name, LATENCY.help, labels=["device", "operation", "vm"])
+    buckets = []
+    for (device, operation), counts in {(printable(name), one): counts for (name, one), counts in told.items()}.items():
+        bounds = [*(number(2.0**power / 1e3) for power in range(len(counts) - 1)), "+Inf"]
+        cumulative = [sum(counts[: position + 1]) for position in range(len(counts))]
+        metric.add_metric([device, operation, "web01"], list(zip(bounds, cumulative, strict=True)), sum_value=None)
+        buckets += [((device, operation, bound), total) for bound, total in zip(bounds, cumulative, strict=True)]
+    samples.replace(0, buckets)
+    page.refresh("web01", samples)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(type("Told", (), {"collect": lambda _: [metric] if told else []})())
+    assert page.text() == generate_latest(registry).decode()
+    assert page.text(openmetrics=True) + "# EOF\n" == generate_openmetrics(registry).decode()
+    assert samples_of(parse_text(page.text())) == samples_of(parse_openmetrics(page.text(openmetrics=True) + "# EOF\n"))

@@ -5,17 +5,18 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmp_exporter.core.family import MAX_LABEL, Label, counter, gauge
+from qmp_exporter.core.family import MAX_LABEL, OTHER, Label, counter, gauge, histogram
 from qmp_exporter.core.samples import Samples
 
 DEVICE = Label("device", "Which disk.", limit=4)
 OPERATION = Label("operation", "Which operation.", values=("read", "write"))
-ERRORS, LEVEL, COUNT, TRAY = range(4)
+ERRORS, LEVEL, COUNT, TRAY, LATENCY = range(5)
 FAMILIES = (
     counter("qemu_errors_total", "Errors.", labels=(DEVICE, OPERATION)),
     gauge("qemu_level", "Level.", labels=(DEVICE,)),
     counter("qemu_count_total", "Count."),
     gauge("qemu_tray", "Tray.", labels=(DEVICE, OPERATION)),
+    histogram("qemu_latency_seconds", "Latency.", labels=(DEVICE,)),
 )
 device_names = st.sampled_from([f"disk{number}" for number in range(30)]) | st.text(max_size=3)
 changes = st.lists(st.tuples(st.tuples(device_names, st.sampled_from(["read", "write", "erase"])), st.integers(0, 9)))
@@ -43,6 +44,47 @@ def test_one_device_too_many_is_other():
     samples.put(LEVEL, [((f"disk{number}",), number) for number in range(6)])
     assert list(samples.values[LEVEL]) == [("disk0",), ("disk1",), ("disk2",), ("disk3",), ("other",)]
     assert samples.limited == 2
+
+
+def test_devices_are_counted_in_all_metrics_together():
+    samples = fresh()
+    samples.count(ERRORS, [((f"disk{number}", "read"), 1) for number in range(3)])
+    samples.put(LEVEL, [((f"disk{number}",), 1) for number in range(2, 6)])
+    assert list(samples.values[LEVEL]) == [("disk2",), ("disk3",), ("other",)]
+    samples.count(ERRORS, [(("disk3", "write"), 1), (("disk4", "write"), 1)])
+    assert samples.values[ERRORS][("disk3", "write")] == 1
+    assert samples.values[ERRORS][("other", "write")] == 1
+
+
+def test_what_is_gone_makes_room():
+    samples = fresh()
+    for number in range(0, 40, 4):
+        samples.replace(LEVEL, [((f"disk{index}",), 1) for index in range(number, number + 2)])
+        assert ("other",) not in samples.values[LEVEL]
+    assert samples.limited == 0
+
+
+def test_what_is_gone_makes_no_room_while_another_metric_has_it():
+    samples = fresh()
+    samples.count(ERRORS, [((f"disk{number}", "read"), 1) for number in range(4)])
+    samples.replace(LEVEL, [(("disk0",), 1)])
+    samples.replace(LEVEL, [(("disk9",), 1)])
+    assert samples.values[LEVEL] == {("other",): 1}
+
+
+def test_counters_that_find_no_room_add_up_and_of_gauges_the_last_stands():
+    samples = fresh()
+    changes = [((f"disk{number}", "read"), number) for number in range(7)]
+    samples.replace(ERRORS, changes)
+    assert samples.values[ERRORS][("other", "read")] == 4 + 5 + 6
+    samples.replace(TRAY, changes)
+    assert samples.values[TRAY][("other", "read")] == 6
+
+
+def test_the_buckets_of_a_histogram_are_not_limited_here():
+    samples = fresh()
+    samples.replace(LATENCY, [(("disk0", f"{bound}.0"), bound) for bound in range(200)])
+    assert len(samples.values[LATENCY]) == 200
 
 
 def test_a_known_device_is_not_one_too_many():
@@ -77,8 +119,9 @@ def test_no_history_grows_beyond_the_bounds(history):
             samples.count(ERRORS, several)
         else:
             getattr(samples, method)(TRAY, several)
+    devices = {device for index in (ERRORS, TRAY) for device, _ in samples.values[index]}
+    assert len(devices - {OTHER}) <= DEVICE.limit
     for index in (ERRORS, TRAY):
-        assert len(samples.values[index]) <= FAMILIES[index].capacity + len(OPERATION.values) + 1
         assert all(operation in {"read", "write", "other"} for _, operation in samples.values[index])
 
 

@@ -19,6 +19,7 @@ ALLOWED = {
     "query-block-jobs",
     "query-blockstats",
     "query-commands",
+    "query-cpus-fast",
     "query-name",
     "query-spice",
     "query-status",
@@ -106,7 +107,14 @@ async def test_polls_ask_only_what_may_have_changed_and_touches_no_image(boot, s
     assert set(at_connect) == ALLOWED | {"qmp_capabilities"}
     assert set(at_connect.values()) == {1}
     polled = set(recorder.commands - at_connect)
-    assert polled == {"query-blockstats", "query-status", "query-block-jobs", "query-vnc-servers", "query-spice"}
+    assert polled == {
+        "query-blockstats",
+        "query-status",
+        "query-block-jobs",
+        "query-vnc-servers",
+        "query-spice",
+        "query-cpus-fast",
+    }
 
 
 async def test_ten_thousand_io_errors_are_all_counted_and_cost_qemu_a_few_queries(boot, short_path, figure):

@@ -1,0 +1,141 @@
+"""Devices that are not disks: serial ports, network backends, SCSI reservations, and what would not be unplugged."""
+
+import re
+from collections.abc import Iterable
+
+from msgspec import Struct, field
+
+from qmp_exporter.core.family import Label, Query, Remember, Sample, counter, event, gauge, query, signal
+from qmp_exporter.core.memory import Memory
+from qmp_exporter.core.read import once
+
+
+class SerialPort(Struct, frozen=True):
+    """VSERPORT_CHANGE, qapi/char.json: the id of the port, which is not that of its chardev; not sent without one."""
+
+    id: str
+    open: bool
+
+
+class Chardev(Struct, frozen=True):
+    """An element of query-chardev, qapi/char.json: by its label, and whether its frontend is open."""
+
+    label: str
+    frontend_open: bool = field(name="frontend-open", default=True)
+
+
+class PrManager(Struct, frozen=True):
+    """PR_MANAGER_STATUS_CHANGED and an element of query-pr-managers, qapi/block.json, since 3.0."""
+
+    id: str
+    connected: bool
+
+
+class Netdev(Struct, frozen=True):
+    """NETDEV_STREAM_* (since 7.2) and NETDEV_VHOST_USER_* (since 10.0), qapi/net.json."""
+
+    id: str = field(name="netdev-id")
+
+
+class Deleted(Struct, frozen=True):
+    """DEVICE_DELETED, qapi/qdev.json: without `device` for a part of one, or one without an id."""
+
+    device: str = ""
+
+
+# Both read a few members in memory.
+QUERY_CHARDEV = Query(
+    "query-chardev", list[Chardev], every="slow", after=("VSERPORT_CHANGE", "DEVICE_DELETED"), spacing=1.0
+)
+QUERY_PR_MANAGERS = Query(
+    "query-pr-managers", list[PrManager], every="slow", after=("PR_MANAGER_STATUS_CHANGED",), spacing=1.0
+)
+QUERIES = (QUERY_CHARDEV, QUERY_PR_MANAGERS)
+
+PORT = Label(
+    "id", "The id of the port's device; as Proxmox VE gives none to that of the guest agent, its chardev's: qga0."
+)
+PR_MANAGER = Label("id", "The id of the pr-manager object.")
+NETDEV = Label("netdev", "The id of the netdev.")
+
+# query-chardev names no ports, and says "open" of every chardev that is no virtio-serial port at all: monitors, UARTs,
+# consoles.  It is taken at its word only where the name of the chardev says that it is the port's: libvirt calls the
+# chardev of device channel0 charchannel0, and Proxmox VE that of the agent's port, which has no id, qga0.
+_PORT_OF_CHARDEV = re.compile(r"char(?P<libvirt>channel\d+)|(?P<proxmox>qga\d+)")
+
+CONNECTED = ("NETDEV_STREAM_CONNECTED", "NETDEV_VHOST_USER_CONNECTED")
+DISCONNECTED = ("NETDEV_STREAM_DISCONNECTED", "NETDEV_VHOST_USER_DISCONNECTED")
+ERROR_OF_ALL_DEVICES_SINCE = (6, 2)
+
+
+def note_port(port: SerialPort, memory: Memory) -> None:
+    memory.ports.changed(port.id, is_open=port.open)
+
+
+def note_chardevs(chardevs: list[Chardev], memory: Memory) -> None:
+    named = ((_PORT_OF_CHARDEV.fullmatch(chardev.label), chardev.frontend_open) for chardev in chardevs)
+    memory.ports.told({match["libvirt"] or match["proxmox"]: is_open for match, is_open in named if match})
+
+
+def note_deleted(deleted: Deleted, memory: Memory) -> None:
+    memory.ports.deleted(deleted.device)
+
+
+def ports(_payload: object, memory: Memory) -> Iterable[Sample]:
+    for port, is_open in memory.ports.open.items():
+        yield (port,), int(is_open)
+
+
+def pr_manager(changed: PrManager, _memory: Memory) -> Iterable[Sample]:
+    yield (changed.id,), int(changed.connected)
+
+
+def pr_managers(told: list[PrManager], _memory: Memory) -> Iterable[Sample]:
+    for one in told:
+        yield (one.id,), int(one.connected)
+
+
+def memory_unplug_error(_payload: None, memory: Memory) -> tuple[Sample, ...]:
+    """Where QEMU sends DEVICE_UNPLUG_GUEST_ERROR for the same error, that one counts."""
+    version = tuple(int(part) for part in memory.version.split(".") if part)
+    return () if version >= ERROR_OF_ALL_DEVICES_SINCE else once(None, memory)
+
+
+REMEMBER = (
+    Remember("VSERPORT_CHANGE", SerialPort, note_port),
+    Remember("query-chardev", list[Chardev], note_chardevs),
+    Remember("DEVICE_DELETED", Deleted, note_deleted),
+)
+
+FAMILIES = (
+    gauge(
+        "qemu_serial_port_open",
+        "1 while something in the guest, such as the guest agent, holds the virtio-serial port open, by VSERPORT_CHANGE; "
+        "by query-chardev before that where the name of the chardev tells the port.",
+        event("VSERPORT_CHANGE", SerialPort, ports),
+        query(QUERY_CHARDEV, ports),
+        labels=(PORT,),
+    ),
+    gauge(
+        "qemu_pr_manager_connected",
+        "1 while the helper for SCSI persistent reservations is connected, by PR_MANAGER_STATUS_CHANGED and "
+        "query-pr-managers.",
+        event("PR_MANAGER_STATUS_CHANGED", PrManager, pr_manager),
+        query(QUERY_PR_MANAGERS, pr_managers),
+        labels=(PR_MANAGER,),
+    ),
+    gauge(
+        "qemu_netdev_connected",
+        "1 while the other end of a stream or vhost-user netdev is connected, by NETDEV_STREAM_CONNECTED and its like; "
+        "no query tells, so it is absent until it changes.",
+        *(event(name, Netdev, lambda netdev, _memory: (((netdev.id,), 1),)) for name in CONNECTED),
+        *(event(name, Netdev, lambda netdev, _memory: (((netdev.id,), 0),)) for name in DISCONNECTED),
+        labels=(NETDEV,),
+    ),
+    counter(
+        "qemu_device_unplug_errors_total",
+        "Times a device could not be unplugged, by DEVICE_UNPLUG_GUEST_ERROR (MEM_UNPLUG_ERROR before QEMU 6.2).",
+        signal("DEVICE_UNPLUG_GUEST_ERROR", once),
+        signal("MEM_UNPLUG_ERROR", memory_unplug_error),
+    ),
+)

@@ -1,0 +1,72 @@
+"""How much memory the machine has, and how much of it the balloon leaves to the guest."""
+
+from collections.abc import Iterable
+
+from msgspec import Struct, field
+
+from qmp_exporter.catalog.qapi import Count
+from qmp_exporter.core.family import Query, Remember, Sample, event, gauge, query
+from qmp_exporter.core.memory import Memory
+from qmp_exporter.core.read import value
+
+
+class Balloon(Struct, frozen=True):
+    """BALLOON_CHANGE and query-balloon, qapi/machine.json."""
+
+    actual: Count
+
+
+class MemorySize(Struct, frozen=True):
+    """query-memory-size-summary, qapi/machine.json (since 2.11); nothing plugged where the machine has no such slots."""
+
+    base: Count = field(name="base-memory")
+    plugged: Count | None = field(name="plugged-memory", default=None)
+
+
+# Without a balloon it is an error to ask, so it is asked once; where there is one each poll, since migration moves it
+# without an event.
+QUERY_BALLOON = Query(
+    "query-balloon", Balloon, after=("BALLOON_CHANGE",), spacing=1.0, often_while=lambda memory: memory.has_balloon
+)
+QUERY_MEMORY = Query(
+    "query-memory-size-summary",
+    MemorySize,
+    every="slow",
+    after=("DEVICE_DELETED", "MEMORY_DEVICE_SIZE_CHANGE", "ACPI_DEVICE_OST"),
+    spacing=1.0,
+)
+QUERIES = (QUERY_BALLOON, QUERY_MEMORY)
+
+
+def note_balloon(_balloon: Balloon, memory: Memory) -> None:
+    memory.has_balloon = True
+
+
+def plugged(size: MemorySize, _memory: Memory) -> Iterable[Sample]:
+    if size.plugged is not None:
+        yield (), size.plugged
+
+
+REMEMBER = (
+    Remember("BALLOON_CHANGE", Balloon, note_balloon),
+    Remember("query-balloon", Balloon, note_balloon),
+)
+
+FAMILIES = (
+    gauge(
+        "qemu_balloon_actual_bytes",
+        "Memory that the balloon leaves to the guest, by BALLOON_CHANGE and query-balloon; absent without a balloon.",
+        event("BALLOON_CHANGE", Balloon, value("actual")),
+        query(QUERY_BALLOON, value("actual")),
+    ),
+    gauge(
+        "qemu_memory_base_bytes",
+        "Memory that the machine started with, by query-memory-size-summary.",
+        query(QUERY_MEMORY, value("base")),
+    ),
+    gauge(
+        "qemu_memory_plugged_bytes",
+        "Memory plugged in besides, by query-memory-size-summary.",
+        query(QUERY_MEMORY, plugged),
+    ),
+)

@@ -1,0 +1,133 @@
+"""Live migration, outgoing and incoming: what it is at, and how far."""
+
+from collections.abc import Callable, Iterable
+
+from msgspec import Struct, field
+
+from qmp_exporter.catalog.qapi import Count
+from qmp_exporter.core.family import Family, Label, Query, Remember, Sample, event, gauge, query
+from qmp_exporter.core.memory import Memory
+from qmp_exporter.core.read import by
+
+
+class MigrationEvent(Struct, frozen=True):
+    """MIGRATION, qapi/migration.json (since 2.4); sent only with the migration capability `events`."""
+
+    status: str
+
+
+class Ram(Struct, frozen=True, rename="kebab"):
+    """MigrationStats, qapi/migration.json; bytes, and pages a second."""
+
+    transferred: Count
+    remaining: Count
+    total: Count
+    dirty_pages_rate: Count = 0
+
+
+class MigrationInfo(Struct, frozen=True, rename="kebab"):
+    """query-migrate, qapi/migration.json; without `status` where there never was a migration."""
+
+    status: str = ""
+    ram: Ram | None = None
+    expected_downtime: Count | None = None  # milliseconds
+
+
+UNDER_WAY = (
+    "setup",
+    "cancelling",
+    "active",
+    "postcopy-device",
+    "postcopy-active",
+    "postcopy-paused",
+    "postcopy-recover-setup",
+    "postcopy-recover",
+    "failing",
+    "colo",
+    "pre-switchover",
+    "device",
+    "wait-unplug",
+)
+STATUS = Label(
+    "status",
+    "MigrationStatus; unknown is one that this exporter has not heard of.",
+    values=("none", *UNDER_WAY, "cancelled", "completed", "failed", "unknown"),
+)
+
+# Without the capability `events` nothing announces that a migration begins, so it is asked for now and then; it reads a
+# few numbers in memory.  STOP and RESUME are how the two ends of a silent one finish.
+QUERY_MIGRATE = Query(
+    "query-migrate",
+    MigrationInfo,
+    every="slow",
+    after=("MIGRATION", "STOP", "RESUME"),
+    often_while=lambda memory: memory.migrating,
+)
+QUERIES = (QUERY_MIGRATE,)
+
+
+def note_migration(migration: MigrationEvent | MigrationInfo, memory: Memory) -> None:
+    memory.migrating = migration.status in UNDER_WAY
+
+
+def status(info: MigrationInfo, _memory: Memory) -> Iterable[Sample]:
+    if info.status:
+        yield (info.status,), 1
+
+
+def progress(name: str, help: str, number: Callable[[Ram], float]) -> Family:  # noqa: A002  the exposition format's own word
+    """A row that copies a member of MigrationStats as long as the migration is under way."""
+
+    def read(info: MigrationInfo, memory: Memory) -> Iterable[Sample]:
+        if info.ram is not None and memory.migrating:
+            yield (), number(info.ram)
+
+    return gauge(name, help, query(QUERY_MIGRATE, read))
+
+
+def expected_downtime(info: MigrationInfo, memory: Memory) -> Iterable[Sample]:
+    if info.expected_downtime is not None and memory.migrating:
+        yield (), info.expected_downtime / 1e3
+
+
+REMEMBER = (
+    Remember("MIGRATION", MigrationEvent, note_migration),
+    Remember("query-migrate", MigrationInfo, note_migration),
+)
+
+FAMILIES = (
+    gauge(
+        "qemu_migration_status",
+        "What the last or current migration is at, by MIGRATION and query-migrate: 1 for its status, 0 for the others; "
+        "absent before the first.",
+        event("MIGRATION", MigrationEvent, by("status")),
+        query(QUERY_MIGRATE, status),
+        labels=(STATUS,),
+        onehot=True,
+    ),
+    progress(
+        "qemu_migration_ram_transferred_bytes",
+        "Bytes sent while migrating, by query-migrate.",
+        lambda ram: ram.transferred,
+    ),
+    progress(
+        "qemu_migration_ram_remaining_bytes",
+        "Bytes of memory yet to be sent while migrating, by query-migrate.",
+        lambda ram: ram.remaining,
+    ),
+    progress(
+        "qemu_migration_ram_total_bytes",
+        "Bytes of memory of the VM while migrating, by query-migrate.",
+        lambda ram: ram.total,
+    ),
+    progress(
+        "qemu_migration_dirty_pages_rate",
+        "Pages a second that the guest writes while migrating, by query-migrate.",
+        lambda ram: ram.dirty_pages_rate,
+    ),
+    gauge(
+        "qemu_migration_expected_downtime_seconds",
+        "How long the guest would stand still if the migration were finished now, by query-migrate.",
+        query(QUERY_MIGRATE, expected_downtime),
+    ),
+)

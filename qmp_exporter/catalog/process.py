@@ -1,0 +1,89 @@
+"""The process behind the VM, as the host's kernel accounts for it: only where QEMU is on this host and readable."""
+
+from collections.abc import Iterable
+
+from msgspec import Struct, field
+
+from qmp_exporter.catalog.qapi import Int
+from qmp_exporter.core.family import Label, Query, Remember, Sample, counter, gauge, host, query
+from qmp_exporter.core.memory import Memory
+from qmp_exporter.core.process import ProcessInfo
+
+
+class CpuInfo(Struct, frozen=True):
+    """An element of query-cpus-fast, qapi/machine.json (since 2.12)."""
+
+    index: Int = field(name="cpu-index")
+    thread_id: Int = field(name="thread-id")
+
+
+# Does not stop vCPUs to ask them, unlike the query-cpus before it.  With the poll, since vCPUs are plugged in silently.
+QUERY_CPUS_FAST = Query("query-cpus-fast", list[CpuInfo], every="poll")
+QUERIES = (QUERY_CPUS_FAST,)
+
+VCPU = Label("vcpu", "The vCPU's index.", limit=512)
+
+
+def note_threads(cpus: list[CpuInfo], memory: Memory) -> None:
+    memory.vcpu_threads = {cpu.index: cpu.thread_id for cpu in cpus}
+
+
+def vcpus(cpus: list[CpuInfo], _memory: Memory) -> tuple[Sample, ...]:
+    return (((), len(cpus)),)
+
+
+def cpu_seconds(process: ProcessInfo | None, _memory: Memory) -> Iterable[Sample]:
+    if process is not None:
+        yield (), process.cpu_seconds
+
+
+def resident(process: ProcessInfo | None, _memory: Memory) -> Iterable[Sample]:
+    if process is not None:
+        yield (), process.resident_bytes
+
+
+def open_fds(process: ProcessInfo | None, _memory: Memory) -> Iterable[Sample]:
+    if process is not None and process.open_fds is not None:
+        yield (), process.open_fds
+
+
+def vcpu_cpu_seconds(process: ProcessInfo | None, _memory: Memory) -> Iterable[Sample]:
+    for index, vcpu in process.vcpus.items() if process else ():
+        yield (str(index),), vcpu.cpu_seconds
+
+
+def vcpu_run_delay(process: ProcessInfo | None, _memory: Memory) -> Iterable[Sample]:
+    for index, vcpu in process.vcpus.items() if process else ():
+        if vcpu.run_delay_seconds is not None:
+            yield (str(index),), vcpu.run_delay_seconds
+
+
+REMEMBER = (Remember("query-cpus-fast", list[CpuInfo], note_threads),)
+
+FAMILIES = (
+    gauge("qemu_vcpus", "Number of vCPUs, by query-cpus-fast.", query(QUERY_CPUS_FAST, vcpus)),
+    counter(
+        "qemu_process_cpu_seconds_total",
+        "CPU time of the QEMU process, user and system, from /proc.",
+        host(cpu_seconds),
+    ),
+    gauge("qemu_process_resident_memory_bytes", "Resident memory of the QEMU process, from /proc.", host(resident)),
+    gauge(
+        "qemu_process_open_fds",
+        "Open file descriptors of the QEMU process, from /proc; absent where they may not be listed.",
+        host(open_fds),
+    ),
+    counter(
+        "qemu_vcpu_cpu_seconds_total",
+        "CPU time of the thread of a vCPU, from /proc by the thread ids of query-cpus-fast.",
+        host(vcpu_cpu_seconds),
+        labels=(VCPU,),
+    ),
+    counter(
+        "qemu_vcpu_run_delay_seconds_total",
+        "Time that a vCPU was ready to run and waited for a CPU of the host, steal as the guest feels it, from "
+        "/proc by the thread ids of query-cpus-fast.",
+        host(vcpu_run_delay),
+        labels=(VCPU,),
+    ),
+)

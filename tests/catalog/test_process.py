@@ -1,0 +1,47 @@
+"""What the host says of QEMU's process, and which of its threads are vCPUs."""
+
+from play import Story
+from qmp_exporter.core.process import ProcessInfo, VcpuInfo
+
+TWO = [{"cpu-index": 0, "thread-id": 1000}, {"cpu-index": 1, "thread-id": 1001}]
+PROCESS = ProcessInfo(12.5, 64 << 20, 30, {0: VcpuInfo(4.0, 0.25), 1: VcpuInfo(3.0, None)})
+
+
+def test_the_vcpus_are_counted_and_their_threads_remembered():
+    story = Story()
+    story.answers("query-cpus-fast", TWO)
+    story.says("qemu_vcpus", 2)
+    assert story.vm.memory.vcpu_threads == {0: 1000, 1: 1001}
+
+
+def test_the_process_is_on_the_page_as_the_host_tells_it():
+    story = Story()
+    story.vm.process(PROCESS, story.now)
+    story.says("qemu_process_cpu_seconds_total", 12.5)
+    story.says("qemu_process_resident_memory_bytes", 64 << 20)
+    story.says("qemu_process_open_fds", 30)
+    story.says('qemu_vcpu_cpu_seconds_total{vcpu="0"}', 4)
+    story.says('qemu_vcpu_cpu_seconds_total{vcpu="1"}', 3)
+    story.says('qemu_vcpu_run_delay_seconds_total{vcpu="0"}', 0.25)
+
+
+def test_what_the_host_does_not_tell_is_absent():
+    story = Story()
+    story.vm.process(PROCESS._replace(open_fds=None), story.now)
+    story.says_nothing_of("qemu_process_open_fds")
+    story.says_nothing_of('qemu_vcpu_run_delay_seconds_total{vcpu="1"')
+
+
+def test_a_process_that_can_no_longer_be_looked_at_is_gone_from_the_page():
+    story = Story()
+    story.vm.process(PROCESS, story.now)
+    story.vm.process(None, story.now)
+    story.says_nothing_of("qemu_process_")
+    story.says_nothing_of("qemu_vcpu_")
+
+
+def test_threads_are_forgotten_with_the_monitor():
+    story = Story()
+    story.answers("query-cpus-fast", TWO)
+    story.disconnects()
+    assert story.vm.memory.vcpu_threads == {}
