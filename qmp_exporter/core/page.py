@@ -4,18 +4,49 @@ The text equals what prometheus_client writes for the same samples, in both form
 (https://prometheus.io/docs/instrumenting/exposition_formats/) and OpenMetrics 1.0.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from .family import Family, Labels, printable
 from .samples import Samples
 
+MAX_STARTS = (
+    16_384  # per family, of all VMs together; jobs and VMs come and go, and what is gone must not stay for ever
+)
 
-class _Rendered:
-    """A VM's own labels, the part of each line before its value, and how its lines are sorted."""
 
-    def __init__(self, families: int, labels: Mapping[str, str]) -> None:
-        self.labels = {name: printable(value) for name, value in labels.items()}
-        self.starts: list[dict[Labels, str]] = [{} for _ in range(families)]
+class _Starts:
+    """What stands before the value in the lines of a family, with a %s for each label that is a VM's own.
+
+    VMs are alike: the same disks, states and reasons.  Shared among them, a line's start costs no memory for each VM,
+    and filling it in costs less than looking it up per VM would save.
+    """
+
+    def __init__(self, family: Family, own: tuple[str, ...]) -> None:
+        self._family = family
+        self._own = own
+        self._known: dict[Labels, str] = {}
+
+    def of(self, labels: Labels) -> str:
+        start = self._known.get(labels)
+        if start is None:
+            if len(self._known) >= MAX_STARTS:
+                self._known.clear()
+            start = self._known[labels] = self._write(labels)
+        return start
+
+    def _write(self, labels: Labels) -> str:
+        """`qemu_x_total{device="sda",vm="%s"} `: labels sorted by name."""
+        values = dict.fromkeys(self._own, "%s")
+        for label, value in zip(self._family.labels, labels, strict=True):
+            values[label.name] = escape(value).replace("%", "%%")
+        pairs = ",".join(f'{name}="{values[name]}"' for name in sorted(values))
+        return f"{self._family.sample_name}{{{pairs}}} "
+
+
+class _Vm(NamedTuple):
+    own: tuple[str, ...]  # the values of its own labels, escaped, in the order of their names
+    starts: list[_Starts]  # by family, shared with all VMs whose own labels have the same names
 
 
 class Page:
@@ -27,13 +58,18 @@ class Page:
     def __init__(self, families: tuple[Family, ...]) -> None:
         self._families = families
         self._chunks: list[dict[str, str]] = [{} for _ in families]
-        self._vms: dict[str, _Rendered] = {}
+        self._vms: dict[str, _Vm] = {}
+        self._starts: dict[tuple[str, ...], list[_Starts]] = {}
         self._headers = [_headers(family) for family in families]
         self.version = 0  # goes up when the text changed, so that a finished page can be served again
 
     def add(self, vm: str, labels: Mapping[str, str]) -> None:
         """A VM by its name, with the labels that its target has on every sample."""
-        self._vms[vm] = _Rendered(len(self._families), {**labels, "vm": vm})
+        values = {**labels, "vm": vm}
+        names = tuple(sorted(values))
+        if names not in self._starts:
+            self._starts[names] = [_Starts(family, names) for family in self._families]
+        self._vms[vm] = _Vm(tuple(escape(printable(values[name])) for name in names), self._starts[names])
 
     def forget(self, vm: str) -> None:
         del self._vms[vm]
@@ -45,18 +81,10 @@ class Page:
         """Render the families of a VM that changed since they were rendered last."""
         if not samples.dirty:
             return
-        rendered = self._vms[vm]
+        own, starts = self._vms[vm]
         for index in samples.dirty:
-            family, starts = self._families[index], rendered.starts[index]
-            values = samples.values[index]
-            lines = []
-            for labels, value in values.items():
-                start = starts.get(labels)
-                if start is None:
-                    start = starts[labels] = line_start(family, labels, rendered.labels)
-                lines.append(start + number(value))
-            if len(starts) > 2 * len(values) + 16:  # jobs come and go: their lines' starts are not kept for ever
-                rendered.starts[index] = {labels: starts[labels] for labels in values}
+            start_of = starts[index].of
+            lines = [start_of(labels) % own + number(value) for labels, value in samples.values[index].items()]
             if lines:
                 self._chunks[index][vm] = "\n".join(lines) + "\n"
             else:
@@ -64,14 +92,15 @@ class Page:
         samples.dirty.clear()
         self.version += 1
 
-    def text(self, *, openmetrics: bool = False) -> str:
-        """The page of the VMs, without the `# EOF` that ends an OpenMetrics exposition."""
-        parts: list[str] = []
+    def parts(self, *, openmetrics: bool = False) -> Iterator[str]:
+        """The page of the VMs, family by family, without the `# EOF` that ends an OpenMetrics exposition."""
         for headers, chunks in zip(self._headers, self._chunks, strict=True):
             if chunks:
-                parts.append(headers[openmetrics])
-                parts += chunks.values()
-        return "".join(parts)
+                yield headers[openmetrics] + "".join(chunks.values())
+
+    def text(self, *, openmetrics: bool = False) -> str:
+        """All of it at once."""
+        return "".join(self.parts(openmetrics=openmetrics))
 
 
 def _headers(family: Family) -> tuple[str, str]:
@@ -80,13 +109,6 @@ def _headers(family: Family) -> tuple[str, str]:
     return tuple(  # type: ignore[return-value]  # two names make two headers
         f"# HELP {name} {family.help}\n# TYPE {name} {family.kind}\n" for name in (family.name, bare)
     )
-
-
-def line_start(family: Family, labels: Labels, vm_labels: Mapping[str, str]) -> str:
-    """`qemu_x_total{device="sda",vm="web01"} `: everything before the value, labels sorted by name."""
-    pairs = dict(vm_labels)
-    pairs.update(zip((label.name for label in family.labels), labels, strict=True))
-    return family.sample_name + "{" + ",".join(f'{name}="{escape(pairs[name])}"' for name in sorted(pairs)) + "} "
 
 
 def escape(value: str) -> str:
