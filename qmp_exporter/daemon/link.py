@@ -58,7 +58,8 @@ class Link(QMPClient):
     """A session with one monitor.
 
     `hear` gets every message but those of the handshake, in the order of the wire, and must not wait; it may raise
-    BadMessage.  `bad` gets what was no message.  `ended` is called when the session is over, for whatever reason.
+    BadMessage.  `heard` is called when a session has nothing more to deliver for now.  `bad` gets what was no message.
+    `ended` is called when the session is over, for whatever reason.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Link(QMPClient):
         allowed: frozenset[str],
         *,
         hear: Callable[[Message], None],
+        heard: Callable[[], None],
         bad: Callable[[BadMessage], None],
         ended: Callable[[], None],
     ) -> None:
@@ -74,6 +76,7 @@ class Link(QMPClient):
         self._address = address(target)
         self._allowed = allowed
         self._hear = hear
+        self._heard = heard
         self._bad = bad
         self._ended = ended
         self._lines = Lines(MAX_LINE)
@@ -117,10 +120,7 @@ class Link(QMPClient):
 
         :raise NotAllowed: it is not on the allow-list.
         """
-        self._check(command)
-        message = self.make_execute_msg(command)
-        message["id"] = identifier
-        self._outgoing.put_nowait(message)
+        self._write(command, b'{"execute": "%s", "id": %d}' % (command.encode(), identifier))
 
     async def close(self) -> None:
         """End the session at once: a connection left waiting in QEMU's queue would become the owner later."""
@@ -156,11 +156,10 @@ class Link(QMPClient):
 
     async def _bh_recv_message(self) -> None:
         await self._receive()
+        self._heard()
 
     def _do_send(self, msg: QmpMessage) -> None:
-        """The one gate through which bytes leave."""
-        self._check(str(msg.get("execute")))
-        super()._do_send(msg)
+        self._write(str(msg.get("execute")), bytes(msg))
 
     def _cb_outbound(self, msg: QmpMessage) -> QmpMessage:
         return msg
@@ -209,9 +208,11 @@ class Link(QMPClient):
         else:
             self._hear(message)
 
-    def _check(self, command: str) -> None:
+    def _write(self, command: str, message: bytes) -> None:
+        """The one gate through which bytes leave."""
         if command != CAPABILITIES and command not in self._allowed:
             raise NotAllowed(command)
+        cast("asyncio.StreamWriter", self._writer).write(message)
 
     def _silent(self) -> Unreachable:
         if not self._connected:

@@ -40,6 +40,7 @@ class Watch:
         self._stats = stats
         self._chance = chance
         self._wake = asyncio.Event()
+        self._turn_at = float("inf")
         self._asked: dict[int, tuple[Query, float]] = {}
         self._next_id = 1
         self._log = log.bind(vm=target.name, socket=target.socket)
@@ -61,6 +62,7 @@ class Watch:
             self.target.socket,
             self._dispatch.commands,
             hear=self._hear,
+            heard=lambda: self._heard(link),
             bad=self._count_bad,
             ended=self._wake.set,
         )
@@ -86,20 +88,29 @@ class Watch:
         return "connected"
 
     async def _serve(self, link: Link) -> None:
-        """Send what the agenda wants when it is time, until the session ends."""
-        agenda = self.vm.agenda
+        """Take a turn when it is time, until the session ends; when something was heard there is one at once."""
         while link.is_open:
             self._wake.clear()
-            now = time.monotonic()
-            if late := agenda.late(now):
-                self._stats.command_errors.labels(late.command, "timeout").inc()
-                self._log.warning("query unanswered", command=late.command, seconds=PATIENCE)
-            if query := agenda.next(now):
-                self._ask(link, query, now)
-            due = agenda.due(now)
+            self._turn_at = self._turn(link)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if due == float("inf") else due):
+                async with asyncio.timeout_at(None if self._turn_at == float("inf") else self._turn_at):
                     await self._wake.wait()
+
+    def _heard(self, link: Link) -> None:
+        """Ask the next query without waking anybody; only what is due before the next turn wakes it."""
+        if self._turn(link) < self._turn_at:
+            self._wake.set()
+
+    def _turn(self, link: Link) -> float:
+        """Send what the agenda wants now; when it will want something next."""
+        agenda = self.vm.agenda
+        now = time.monotonic()
+        if late := agenda.late(now):
+            self._stats.command_errors.labels(late.command, "timeout").inc()
+            self._log.warning("query unanswered", command=late.command, seconds=PATIENCE)
+        if query := agenda.next(now):
+            self._ask(link, query, now)
+        return now + agenda.due(now)
 
     async def _look_at_process(self, link: Link) -> None:
         """Ask the host's kernel about QEMU's process as often as QEMU is polled; in a thread, for it takes locks."""
@@ -129,7 +140,6 @@ class Watch:
 
         :raise BadMessage: it is nothing that a monitor should have sent now.
         """
-        self._wake.set()
         if isinstance(message, Event):
             self.vm.event(message, time.time())
         elif isinstance(message, Reply | Failure):

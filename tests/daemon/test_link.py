@@ -39,6 +39,7 @@ class Ear:
             str(socket),
             ALLOWED,
             hear=self.messages.append,
+            heard=lambda: None,
             bad=lambda bad: self.bad.append(bad.reason),
             ended=self.over.set,
         )
