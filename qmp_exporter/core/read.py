@@ -1,5 +1,6 @@
 """The few shapes in which a payload is read; a row that needs another writes a function beside it."""
 
+from operator import attrgetter
 from typing import Any
 
 from .family import Read, Sample
@@ -15,7 +16,10 @@ def once(_payload: Any, _memory: Memory) -> tuple[Sample, ...]:
 
 def by(*members: str) -> Read[Any]:
     """It happened, by the values of these members."""
-    return lambda payload, _memory: ((tuple(getattr(payload, member) for member in members), 1),)
+    get = attrgetter(*members)  # of several members it makes the tuple itself
+    if len(members) == 1:
+        return lambda payload, _memory: (((get(payload),), 1),)
+    return lambda payload, _memory: ((get(payload), 1),)
 
 
 def value(member: str) -> Read[Any]:

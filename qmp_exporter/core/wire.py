@@ -93,7 +93,7 @@ _decode_wire = msgspec.json.Decoder(_Wire).decode
 
 def decode(line: bytes) -> Message:
     """:raise BadMessage: with reason `json`, `utf8`, `depth` or `shape`."""
-    wire = typed(_decode_wire, line)
+    wire: _Wire = typed(_decode_wire, line)
     if wire.event:
         return Event(wire.event, wire.data, wire.timestamp.seconds + wire.timestamp.microseconds / 1e6)
     # A `return` or an `error` without an id answers nothing of ours; -1 is an id that we never send.

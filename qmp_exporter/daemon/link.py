@@ -84,6 +84,7 @@ class Link(QMPClient):
         self._connected = False
         self._hello: Greeting | None = None
         self._negotiated = False
+        self._take = self._shake_hands
         self._closing: asyncio.Task[None] | None = None
         self.error: BaseException | None = None  # that ended the session; known when it is closed
 
@@ -196,13 +197,13 @@ class Link(QMPClient):
         for _ in range(self._lines.too_long - too_long):
             self._bad(BadMessage("size", f"a message of more than {MAX_LINE} bytes"))
 
-    def _take(self, message: Message) -> None:
-        if self._negotiated:
-            self._hear(message)
-        elif isinstance(message, Greeting) and self._hello is None:
+    def _shake_hands(self, message: Message) -> None:
+        """What comes until the negotiation is done; from then on `_hear` takes the messages."""
+        if isinstance(message, Greeting) and self._hello is None:
             self._hello = message
         elif isinstance(message, Reply) and message.id == CAPABILITIES_ID:
             self._negotiated = True
+            self._take = self._hear
         elif isinstance(message, Failure) and message.id == CAPABILITIES_ID:
             raise Unreachable("error", f"qmp_capabilities was refused: {message.reason}")
         else:

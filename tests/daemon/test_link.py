@@ -363,8 +363,14 @@ async def test_a_handler_that_finds_a_message_bad_does_not_end_the_session(monit
     def refuse(_message: Message) -> None:
         raise BadMessage("unexpected", "no")
 
-    link = ear.link(monitor.address)
-    link._hear = refuse
+    link = Link(
+        str(monitor.address),
+        ALLOWED,
+        hear=refuse,
+        heard=lambda: None,
+        bad=lambda bad: ear.bad.append(bad.reason),
+        ended=ear.over.set,
+    )
     await link.open()
     monitor.vm.stop()
     await eventually(lambda: ear.bad == ["unexpected"])
