@@ -1,5 +1,6 @@
 """The few shapes in which a payload is read; a row that needs another writes a function beside it."""
 
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
@@ -16,7 +17,7 @@ def once(_payload: Any, _memory: Memory) -> tuple[Sample, ...]:
 
 def by(*members: str) -> Read[Any]:
     """It happened, by the values of these members."""
-    get = attrgetter(*members)  # of several members it makes the tuple itself
+    get: Callable[[Any], Any] = attrgetter(*members)  # of several members it makes the tuple itself
     if len(members) == 1:
         return lambda payload, _memory: (((get(payload),), 1),)
     return lambda payload, _memory: ((get(payload), 1),)

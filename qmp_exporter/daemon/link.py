@@ -84,7 +84,7 @@ class Link(QMPClient):
         self._connected = False
         self._hello: Greeting | None = None
         self._negotiated = False
-        self._take = self._shake_hands
+        self._take: Callable[[Message], None] = self._shake_hands
         self._closing: asyncio.Task[None] | None = None
         self.error: BaseException | None = None  # that ended the session; known when it is closed
 
