@@ -28,7 +28,7 @@ OURS = {
     "demo": {"demo", "simulator"},
 }
 # Values in, values out: what is not here (asyncio, socket, os, time, random, logging, pathlib ...) is not for the pure.
-PURE = {"collections", "dataclasses", "enum", "functools", "itertools", "math", "msgspec", "re", "typing"}
+PURE = {"collections", "dataclasses", "enum", "functools", "itertools", "operator", "math", "msgspec", "re", "typing"}
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "compile", "breakpoint", "__import__"}
 # A library of somebody else's -> the only places that know it.
 OWNERS = {
