@@ -1,12 +1,13 @@
-"""Disks and drives: I/O errors, their latched status, trays and media, traffic."""
+"""Disks and drives: I/O errors, their latched status, damaged images, trays and media."""
 
 from collections.abc import Iterable
 
-from msgspec import Struct, field
+from msgspec import Struct
 
-from qmp_exporter.catalog.qapi import Count
-from qmp_exporter.core.family import Family, Label, Query, Remember, Sample, counter, event, gauge, query
-from qmp_exporter.core.memory import Attached, Memory, device_name
+from qmp_exporter.catalog.disk import DEVICE, DEVICE_MEANS, QUERY_BLOCK, QUERY_BLOCKSTATS, BlockInfo, BlockStats
+from qmp_exporter.core.family import Label, Sample, Source, counter, event, gauge, query, signal
+from qmp_exporter.core.memory import Memory
+from qmp_exporter.core.read import by, once
 
 
 class BlockIoError(Struct, frozen=True, rename="kebab"):
@@ -20,6 +21,26 @@ class BlockIoError(Struct, frozen=True, rename="kebab"):
     nospace: bool = False
 
 
+class ImageCorrupted(Struct, frozen=True, rename="kebab"):
+    """BLOCK_IMAGE_CORRUPTED, qapi/block-core.json (since 1.7): `node-name` since 2.4."""
+
+    fatal: bool
+    device: str = ""
+    node_name: str = ""
+
+
+class WriteThreshold(Struct, frozen=True, rename="kebab"):
+    """BLOCK_WRITE_THRESHOLD, qapi/block-core.json, since 2.3."""
+
+    node_name: str
+
+
+class QuorumReport(Struct, frozen=True):
+    """QUORUM_REPORT_BAD, qapi/block-core.json: `type` since 2.6."""
+
+    type: str = "unknown"
+
+
 class TrayMoved(Struct, frozen=True, rename="kebab"):
     """DEVICE_TRAY_MOVED, qapi/block.json: `id` since 2.8."""
 
@@ -28,90 +49,19 @@ class TrayMoved(Struct, frozen=True, rename="kebab"):
     id: str = ""
 
 
-class Inserted(Struct, frozen=True, rename="kebab"):
-    """The medium of a BlockInfo."""
-
-    node_name: str = ""
-
-
-class BlockInfo(Struct, frozen=True, rename="kebab"):
-    """An element of query-block, qapi/block-core.json."""
-
-    device: str = ""
-    qdev: str = ""
-    removable: bool = False
-    io_status: str = ""
-    tray_open: bool | None = field(name="tray_open", default=None)
-    inserted: Inserted | None = None
-
-    @property
-    def name(self) -> str:
-        return device_name(self.device, self.qdev, self.inserted.node_name if self.inserted else "")
-
-
-class DeviceStats(Struct, frozen=True):
-    """BlockDeviceStats, qapi/block-core.json; times in nanoseconds.  A member that a QEMU lacks stays None."""
-
-    rd_bytes: Count | None = None
-    wr_bytes: Count | None = None
-    rd_operations: Count | None = None
-    wr_operations: Count | None = None
-    flush_operations: Count | None = None
-    rd_total_time_ns: Count | None = None
-    wr_total_time_ns: Count | None = None
-    flush_total_time_ns: Count | None = None
-    failed_rd_operations: Count | None = None
-    failed_wr_operations: Count | None = None
-    failed_flush_operations: Count | None = None
-    failed_unmap_operations: Count | None = None
-
-
-class BlockStats(Struct, frozen=True, rename="kebab"):
-    """An element of query-blockstats, qapi/block-core.json: `qdev` since 3.0."""
-
-    stats: DeviceStats
-    device: str = ""
-    qdev: str = ""
-    node_name: str = ""
-
-    @property
-    def name(self) -> str:
-        return device_name(self.device, self.qdev, self.node_name)
-
-
-# query-block reads the size of every image, in the main loop: it can hang with the storage.  A second between two, and
-# otherwise the slow cadence.  RESUME, because `cont` clears the latched io-status of a -drive.
-QUERY_BLOCK = Query(
-    "query-block",
-    list[BlockInfo],
-    every="slow",
-    after=("BLOCK_IO_ERROR", "DEVICE_TRAY_MOVED", "RESET", "RESUME", "DEVICE_DELETED"),
-    spacing=1.0,
-)
-# query-blockstats reads counters in memory only.
-QUERY_BLOCKSTATS = Query("query-blockstats", list[BlockStats], every="poll")
-QUERIES = (QUERY_BLOCK, QUERY_BLOCKSTATS)
-
-NANOSECONDS = 1e9  # make a second
-
-_DEVICE = "The drive id, else the qdev id, else the node name: the same for a disk in every metric."
-DEVICE = Label("device", _DEVICE, zero=lambda memory: memory.devices.names)
-TRAY_DEVICE = Label("device", _DEVICE, zero=lambda memory: memory.devices.trays)
+TRAY_DEVICE = Label("device", DEVICE_MEANS, zero=lambda memory: memory.devices.trays)
 OPERATION = Label("operation", "IoOperationType; a failed flush or discard comes as write.", values=("read", "write"))
 ACTION = Label("action", "BlockErrorAction: what QEMU did, by rerror and werror.", values=("ignore", "report", "stop"))
 FAILED_OPERATION = Label("operation", "Which operation failed.", values=("read", "write", "flush", "unmap"))
 STATUS = Label("status", "BlockDeviceIoStatus.", values=("ok", "failed", "nospace"))
+FATAL = Label("fatal", "Whether QEMU closed the image for good.", values=("true", "false"))
+QUORUM_TYPE = Label(
+    "type",
+    "QuorumOpType; unknown before QEMU 2.6.",
+    values=("read", "write", "flush", "unknown"),
+    zero=("read", "write", "flush"),
+)
 TO = Label("to", "Where the tray moved to.", values=("open", "closed"))
-
-
-def note_block(infos: list[BlockInfo], memory: Memory) -> None:
-    memory.devices.learn(Attached(i.device, i.qdev, i.inserted.node_name if i.inserted else "") for i in infos)
-    memory.devices.learn_trays(info.name for info in infos if info.tray_open is not None)
-
-
-def note_blockstats(stats: list[BlockStats], memory: Memory) -> None:
-    """A disk may be plugged in without an event: the poll sees it first."""
-    memory.devices.learn(Attached(one.device, one.qdev, one.node_name) for one in stats)
 
 
 def io_error(error: BlockIoError, memory: Memory) -> tuple[Sample, ...]:
@@ -123,6 +73,19 @@ def no_space(error: BlockIoError, memory: Memory) -> tuple[Sample, ...]:
     if not error.nospace:
         return ()
     return (((memory.devices.name(error.device, error.qom_path, error.node_name),), 1),)
+
+
+def corrupted(image: ImageCorrupted, memory: Memory) -> Iterable[Sample]:
+    device = memory.devices.name(image.device, "", image.node_name)
+    yield (device, "true" if image.fatal else "false"), 1
+
+
+def exceeded(threshold: WriteThreshold, memory: Memory) -> Iterable[Sample]:
+    yield (memory.devices.name("", "", threshold.node_name),), 1
+
+
+def has_quorum(memory: Memory) -> bool:
+    return memory.devices.has_quorum
 
 
 def io_status(infos: list[BlockInfo], _memory: Memory) -> Iterable[Sample]:
@@ -151,6 +114,13 @@ def medium(infos: list[BlockInfo], _memory: Memory) -> Iterable[Sample]:
             yield (info.name,), int(info.inserted is not None)
 
 
+def medium_in_tray(stats: list[BlockStats], memory: Memory) -> Iterable[Sample]:
+    """blockdev-remove-medium sends no event; the poll sees it first, since a drive without a medium has no node."""
+    for one in stats:
+        if one.name in memory.devices.trays:
+            yield (one.name,), int(bool(one.node_name))
+
+
 def failed(stats: list[BlockStats], _memory: Memory) -> Iterable[Sample]:
     for one in stats:
         by_operation = {
@@ -163,23 +133,6 @@ def failed(stats: list[BlockStats], _memory: Memory) -> Iterable[Sample]:
             if number is not None:
                 yield (one.name, operation), number
 
-
-def traffic(name: str, help: str, member: str, unit: float = 1) -> Family:  # noqa: A002  the exposition format's own word
-    """A row that copies a member of DeviceStats, of which `unit` make one of the row's."""
-
-    def read(stats: list[BlockStats], _memory: Memory) -> Iterable[Sample]:
-        for one in stats:
-            number = getattr(one.stats, member)
-            if number is not None:
-                yield (one.name,), number if unit == 1 else number / unit
-
-    return counter(name, help, query(QUERY_BLOCKSTATS, read), labels=(DEVICE,))
-
-
-REMEMBER = (
-    Remember("query-block", list[BlockInfo], note_block),
-    Remember("query-blockstats", list[BlockStats], note_blockstats),
-)
 
 FAMILIES = (
     counter(
@@ -210,6 +163,19 @@ FAMILIES = (
         query(QUERY_BLOCKSTATS, failed),
         labels=(DEVICE, FAILED_OPERATION),
     ),
+    counter(
+        "qemu_block_image_corruptions_total",
+        "Images found to be damaged, by BLOCK_IMAGE_CORRUPTED, which QEMU sends once for each image while it is open.",
+        event("BLOCK_IMAGE_CORRUPTED", ImageCorrupted, corrupted),
+        labels=(DEVICE, FATAL),
+    ),
+    counter(
+        "qemu_block_write_threshold_exceeded_total",
+        "Writes beyond the threshold that the management set to learn that an image needs room, by "
+        "BLOCK_WRITE_THRESHOLD.",
+        event("BLOCK_WRITE_THRESHOLD", WriteThreshold, exceeded),
+        labels=(DEVICE,),
+    ),
     gauge(
         "qemu_block_tray_open",
         "1 while the tray is open, by DEVICE_TRAY_MOVED and query-block.",
@@ -225,31 +191,23 @@ FAMILIES = (
     ),
     gauge(
         "qemu_block_medium_inserted",
-        "1 while a removable drive has a medium, by query-block.",
+        "1 while a removable drive has a medium, by query-block, and by query-blockstats for those with a tray.",
         query(QUERY_BLOCK, medium),
+        Source(QUERY_BLOCKSTATS.command, QUERY_BLOCKSTATS.returns, medium_in_tray, replaces=False),
         labels=(DEVICE,),
     ),
-    traffic("qemu_block_read_bytes_total", "Bytes the guest read, by query-blockstats.", "rd_bytes"),
-    traffic("qemu_block_written_bytes_total", "Bytes the guest wrote, by query-blockstats.", "wr_bytes"),
-    traffic("qemu_block_reads_completed_total", "Reads completed, by query-blockstats.", "rd_operations"),
-    traffic("qemu_block_writes_completed_total", "Writes completed, by query-blockstats.", "wr_operations"),
-    traffic("qemu_block_flushes_completed_total", "Flushes completed, by query-blockstats.", "flush_operations"),
-    traffic(
-        "qemu_block_read_time_seconds_total",
-        "Time spent on reads, summed over all of them, by query-blockstats.",
-        "rd_total_time_ns",
-        NANOSECONDS,
+    counter(
+        "qemu_quorum_failures_total",
+        "Times the images of a quorum disk did not agree, by QUORUM_FAILURE, of which QEMU sends one a second at most.",
+        signal("QUORUM_FAILURE", once),
+        only_where=has_quorum,
     ),
-    traffic(
-        "qemu_block_write_time_seconds_total",
-        "Time spent on writes, summed over all of them, by query-blockstats.",
-        "wr_total_time_ns",
-        NANOSECONDS,
-    ),
-    traffic(
-        "qemu_block_flush_time_seconds_total",
-        "Time spent on flushes, summed over all of them, by query-blockstats.",
-        "flush_total_time_ns",
-        NANOSECONDS,
+    counter(
+        "qemu_quorum_bad_reports_total",
+        "Times an image of a quorum disk failed or was outvoted, by QUORUM_REPORT_BAD, of which QEMU sends one a "
+        "second and node at most.",
+        event("QUORUM_REPORT_BAD", QuorumReport, by("type")),
+        labels=(QUORUM_TYPE,),
+        only_where=has_quorum,
     ),
 )

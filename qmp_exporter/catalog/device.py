@@ -18,10 +18,10 @@ class SerialPort(Struct, frozen=True):
 
 
 class Chardev(Struct, frozen=True):
-    """An element of query-chardev, qapi/char.json: by its label, and whether its frontend is open."""
+    """An element of query-chardev, qapi/char.json: `frontend-open` since 2.1."""
 
     label: str
-    frontend_open: bool = field(name="frontend-open", default=True)
+    frontend_open: bool | None = field(name="frontend-open", default=None)
 
 
 class PrManager(Struct, frozen=True):
@@ -74,7 +74,9 @@ def note_port(port: SerialPort, memory: Memory) -> None:
 
 def note_chardevs(chardevs: list[Chardev], memory: Memory) -> None:
     named = ((_PORT_OF_CHARDEV.fullmatch(chardev.label), chardev.frontend_open) for chardev in chardevs)
-    memory.ports.told({match["libvirt"] or match["proxmox"]: is_open for match, is_open in named if match})
+    memory.ports.told(
+        {match["libvirt"] or match["proxmox"]: is_open for match, is_open in named if match and is_open is not None}
+    )
 
 
 def note_deleted(deleted: Deleted, memory: Memory) -> None:
@@ -110,8 +112,8 @@ REMEMBER = (
 FAMILIES = (
     gauge(
         "qemu_serial_port_open",
-        "1 while something in the guest, such as the guest agent, holds the virtio-serial port open, by VSERPORT_CHANGE; "
-        "by query-chardev before that where the name of the chardev tells the port.",
+        "1 while something in the guest, such as the guest agent, holds the virtio-serial port open, by "
+        "VSERPORT_CHANGE; by query-chardev before that where the name of the chardev tells the port.",
         event("VSERPORT_CHANGE", SerialPort, ports),
         query(QUERY_CHARDEV, ports),
         labels=(PORT,),

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from qmp_exporter.catalog.qapi import Int
 from qmp_exporter.core.family import Query, Remember, Sample, counter, event, gauge, query, signal
-from qmp_exporter.core.memory import Memory, VncClient
+from qmp_exporter.core.memory import MAX_NAME, Memory, VncClient
 from qmp_exporter.core.read import once
 
 
@@ -19,7 +19,7 @@ class VncPeer(Struct, frozen=True):
 
     @property
     def key(self) -> VncClient:
-        return (self.family, self.host, self.service)
+        return (self.family[:MAX_NAME], self.host[:MAX_NAME], self.service[:MAX_NAME])
 
 
 class VncEvent(Struct, frozen=True):

@@ -17,7 +17,7 @@ class Balloon(Struct, frozen=True):
 
 
 class MemorySize(Struct, frozen=True):
-    """query-memory-size-summary, qapi/machine.json (since 2.11); nothing plugged where the machine has no such slots."""
+    """query-memory-size-summary, qapi/machine.json (since 2.11): nothing `plugged` where a machine has no slots."""
 
     base: Count = field(name="base-memory")
     plugged: Count | None = field(name="plugged-memory", default=None)

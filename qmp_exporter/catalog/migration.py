@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from qmp_exporter.catalog.qapi import Count
 from qmp_exporter.core.family import Family, Label, Query, Remember, Sample, event, gauge, query

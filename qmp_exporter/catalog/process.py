@@ -2,34 +2,11 @@
 
 from collections.abc import Iterable
 
-from msgspec import Struct, field
-
-from qmp_exporter.catalog.qapi import Int
-from qmp_exporter.core.family import Label, Query, Remember, Sample, counter, gauge, host, query
+from qmp_exporter.core.family import Label, Sample, counter, gauge, host
 from qmp_exporter.core.memory import Memory
 from qmp_exporter.core.process import ProcessInfo
 
-
-class CpuInfo(Struct, frozen=True):
-    """An element of query-cpus-fast, qapi/machine.json (since 2.12)."""
-
-    index: Int = field(name="cpu-index")
-    thread_id: Int = field(name="thread-id")
-
-
-# Does not stop vCPUs to ask them, unlike the query-cpus before it.  With the poll, since vCPUs are plugged in silently.
-QUERY_CPUS_FAST = Query("query-cpus-fast", list[CpuInfo], every="poll")
-QUERIES = (QUERY_CPUS_FAST,)
-
 VCPU = Label("vcpu", "The vCPU's index.", limit=512)
-
-
-def note_threads(cpus: list[CpuInfo], memory: Memory) -> None:
-    memory.vcpu_threads = {cpu.index: cpu.thread_id for cpu in cpus}
-
-
-def vcpus(cpus: list[CpuInfo], _memory: Memory) -> tuple[Sample, ...]:
-    return (((), len(cpus)),)
 
 
 def cpu_seconds(process: ProcessInfo | None, _memory: Memory) -> Iterable[Sample]:
@@ -58,10 +35,7 @@ def vcpu_run_delay(process: ProcessInfo | None, _memory: Memory) -> Iterable[Sam
             yield (str(index),), vcpu.run_delay_seconds
 
 
-REMEMBER = (Remember("query-cpus-fast", list[CpuInfo], note_threads),)
-
 FAMILIES = (
-    gauge("qemu_vcpus", "Number of vCPUs, by query-cpus-fast.", query(QUERY_CPUS_FAST, vcpus)),
     counter(
         "qemu_process_cpu_seconds_total",
         "CPU time of the QEMU process, user and system, from /proc.",

@@ -1,6 +1,7 @@
 """The catalog -> the metric reference in Markdown, which is METRICS.md."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from qmp_exporter.catalog import CATALOG, GROUPS
 from qmp_exporter.core.family import ANY_EVENT, ANY_REPLY, HOST, LIFE, Family, Label
@@ -12,15 +13,51 @@ Generated from the catalog by `qmp-exporter metrics`.
 Every sample of a VM carries `vm`, the name of its target, and the labels that the target was given. Counters stay when
 the monitor is lost; gauges are what QEMU said last and disappear with it, but for `qemu_up` and `qemu_monitor_state`.
 Counters that can be foreseen exist with value 0 as soon as the monitor is connected. A label value outside of its list
-becomes `other`, and so does a new value of an open label when a VM has too many series of the metric already. The
-exporter's own metrics begin with `qmp_exporter_`, `process_` and `python_`.
+becomes `other`, and so does a new value of an open label when the VM has as many as it may have, in all metrics
+together. The exporter's own metrics begin with `qmp_exporter_`, `process_` and `python_`.
 """
+
+
+class Cost(NamedTuple):
+    """Series of a group: of each VM, of each of its disks, and what comes besides where it applies."""
+
+    vm: int
+    disk: int = 0
+    besides: str = ""
+
+
+COSTS = {
+    "monitor": Cost(13, 0, "1 for each name of event that was seen, and 1 more"),
+    "vm": Cost(36, 0, "1 for each rarer reason of a reset or shutdown that was seen"),
+    "guest": Cost(17),
+    "memory": Cost(3),
+    "migration": Cost(0, 0, "18 once there was a migration, 5 more while it is under way"),
+    "device": Cost(1, 0, "1 for each serial port, pr-manager and netdev that is told of"),
+    "block": Cost(0, 17, "4 for each CD-ROM drive; 4 where a disk is a quorum"),
+    "block_stats": Cost(0, 17),
+    "block_latency": Cost(0, 0, "for each disk and operation with a histogram its boundaries and 1 more"),
+    "block_job": Cost(18, 0, "14 for each job"),
+    "display": Cost(10),
+    "process": Cost(3, 0, "2 for each vCPU"),
+}
 MANY = 5  # metrics of one label, beyond which a table is easier to read without their names
 
 
 def reference() -> str:
     """The whole page."""
-    return "\n".join((_INTRODUCTION, *_groups(), *_labels(), *_queries()))
+    return "\n".join((_INTRODUCTION, *_costs(), *_groups(), *_labels(), *_queries()))
+
+
+def _costs() -> Iterator[str]:
+    yield "## What it costs\n"
+    yield "Series of one VM, by group of metrics.\n"
+    yield "| Group | Each VM | Each disk | Besides |"
+    yield "|---|---|---|---|"
+    for group, cost in COSTS.items():
+        yield f"| {group} | {cost.vm} | {cost.disk or ''} | {cost.besides} |"
+    total = Cost(sum(cost.vm for cost in COSTS.values()), sum(cost.disk for cost in COSTS.values()))
+    yield f"| all | {total.vm} | {total.disk} | |"
+    yield ""
 
 
 def _groups() -> Iterator[str]:
@@ -51,10 +88,14 @@ def _labels() -> Iterator[str]:
         for label in family.labels:
             owners.setdefault(label, []).append(family)
     for label, families in owners.items():
-        values = " ".join(f"`{value}`" for value in label.values) or "open"
+        values = " ".join(f"`{value}`" for value in label.values) or _open(label)
         zero = _zero(label) if any(family.counts_events for family in families) else ""
         yield f"| `{label.name}` | {_owners(families)} | {label.help} | {values} | {zero} |"
     yield ""
+
+
+def _open(label: Label) -> str:
+    return "open" if label.limit is None else f"open, at most {label.limit}"
 
 
 def _owners(families: list[Family]) -> str:
@@ -79,7 +120,8 @@ def _queries() -> Iterator[str]:
     yield "| Command | When | And after |"
     yield "|---|---|---|"
     when = {"connect": "at connect", "poll": "at connect, every poll", "slow": "at connect, every minute at most"}
+    often = ", every poll while there is reason to"
     for query in CATALOG.queries:
         after = " ".join(f"`{event}`" for event in query.after)
-        yield f"| `{query.command}` | {when[query.every]} | {after} |"
+        yield f"| `{query.command}` | {when[query.every]}{often if query.often_while else ''} | {after} |"
     yield ""

@@ -6,7 +6,7 @@ from msgspec import Struct, field
 
 from qmp_exporter.catalog.qapi import Int
 from qmp_exporter.core.family import Label, Query, Remember, Sample, counter, event, gauge, life, query, signal
-from qmp_exporter.core.memory import Memory
+from qmp_exporter.core.memory import MAX_NAME, Memory
 from qmp_exporter.core.read import by, level, once
 from qmp_exporter.core.wire import Greeting
 
@@ -136,11 +136,11 @@ def note_version(greeting: Greeting, memory: Memory) -> None:
 
 
 def note_name(info: NameInfo, memory: Memory) -> None:
-    memory.name = info.name
+    memory.name = info.name[:MAX_NAME]
 
 
 def note_uuid(info: UuidInfo, memory: Memory) -> None:
-    memory.learn_uuid(info.uuid)
+    memory.learn_uuid(info.uuid[:MAX_NAME])
 
 
 def note_change(_payload: None, memory: Memory) -> None:
@@ -150,7 +150,7 @@ def note_change(_payload: None, memory: Memory) -> None:
 def note_status(info: StatusInfo, memory: Memory) -> None:
     """The event that announced the change says when it happened, its query only when it was seen."""
     if info.status != memory.run_state:
-        memory.run_state = info.status
+        memory.run_state = info.status[:MAX_NAME]
         memory.run_state_since = memory.run_state_hint or memory.at
     memory.run_state_hint = 0.0
 

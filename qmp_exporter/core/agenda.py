@@ -73,6 +73,14 @@ class Agenda:
         self._resync = set(self._offered)
 
     @property
+    def offered(self) -> bool:
+        """It is known which commands QEMU has."""
+        return self._resync is not None
+
+    def offers(self, query: Query) -> bool:
+        return query in self._offered
+
+    @property
     def resynced(self) -> bool:
         """Every query of the connect was answered, be it by an error."""
         return self._resync is not None and not self._resync

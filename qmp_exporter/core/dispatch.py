@@ -1,11 +1,11 @@
 """The catalog -> tables that say, for each message, which rows it feeds and how."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_origin
 
 import msgspec
-from msgspec import Raw
+from msgspec import Meta, Raw
 
 from .agenda import QUERY_COMMANDS
 from .family import ANY_EVENT, ANY_REPLY, HOST, LIFE, Family, Labels, Note, Query, Read, Remember, Sample
@@ -13,6 +13,7 @@ from .memory import Memory
 from .samples import Samples
 
 Apply = Callable[[Samples, int, Iterable[Sample]], None]
+MAX_LISTED = 4096  # elements of a reply; QEMU has no VM with more disks, jobs or vCPUs, and each takes the loop's time
 
 
 class Feed(NamedTuple):
@@ -32,12 +33,18 @@ class Feed(NamedTuple):
 class Dispatch:
     """Made once from the catalog and shared by all VMs.
 
+    `needs`: families that can count only where QEMU has a certain query; elsewhere they do not stand at 0 either.
+
     :raise ValueError: the catalog contradicts itself: two families that OpenMetrics would take for one, a row fed by
         a query that nobody asks, an unknown word of LIFE.
     """
 
     def __init__(
-        self, families: tuple[Family, ...], queries: tuple[Query, ...], remember: tuple[Remember, ...] = ()
+        self,
+        families: tuple[Family, ...],
+        queries: tuple[Query, ...],
+        remember: tuple[Remember, ...] = (),
+        needs: Mapping[str, Query] | None = None,
     ) -> None:
         self.families = families
         self.queries = queries
@@ -47,6 +54,9 @@ class Dispatch:
         self.zeros = tuple(
             (index, family) for index, family in enumerate(families) if family.counts_events and family.sources
         )
+        self.needs = {
+            index: needs[family.name] for index, family in enumerate(families) if needs and family.name in needs
+        }
         self.of_the_vm = tuple(
             index for index, family in self.zeros if not any(source.name in LIFE for source in family.sources)
         )
@@ -95,11 +105,16 @@ class Dispatch:
                 group(source.name, source.payload)[1].append((index, apply, read))
         return {
             name: tuple(
-                Feed(payload and msgspec.json.Decoder(payload).decode, tuple(notes), tuple(rows))
+                Feed(payload and msgspec.json.Decoder(_bounded(payload)).decode, tuple(notes), tuple(rows))
                 for payload, (notes, rows) in by_payload.items()
             )
             for name, by_payload in grouped.items()
         }
+
+
+def _bounded(payload: Any) -> Any:
+    """A type; a list of more than MAX_LISTED elements is not of it."""
+    return Annotated[payload, Meta(max_length=MAX_LISTED)] if get_origin(payload) is list else payload
 
 
 def _apply(family: Family, *, replaces: bool) -> Apply:

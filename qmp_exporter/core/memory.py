@@ -2,10 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import islice
 from typing import NamedTuple
 
 UNKNOWN_DEVICE = "unknown"
 MAX_STRANGERS = 64  # nodes waiting to be told which device they belong to; more come from a broken peer only
+MAX_BELOW = 4096  # nodes below devices: hundreds of disks with long chains of snapshots
+MAX_CLIENTS = 1024  # of VNC, likewise; what is kept of a VM must not be its to fill
+MAX_NAME = 128  # characters of a name that is kept; no label is longer, and QEMU's own names have 31
 
 
 class Attached(NamedTuple):
@@ -40,7 +44,7 @@ class Devices:
             name = device_name(one.device, one.qdev, one.node)
             names[name] = None
             if one.node:
-                by_node[one.node] = name
+                by_node[one.node[:MAX_NAME]] = name
         self.news |= tuple(names) != self.names
         self.names, self._by_node = tuple(names), by_node
         self._recognize(by_node)
@@ -48,8 +52,9 @@ class Devices:
     def learn_below(self, nodes: Iterable[tuple[str, str]]) -> None:
         """Take the whole truth about the nodes below devices.  One below several, as a shared base, is nobody's."""
         below: dict[str, str] = {}
-        for node, name in nodes:
-            below[node] = name if below.get(node, name) == name else node
+        for node, name in islice(nodes, MAX_BELOW):
+            key = node[:MAX_NAME]
+            below[key] = name if below.get(key, name) == name else key
         self._below = below
         self._recognize(below)
 
@@ -66,6 +71,7 @@ class Devices:
         """The name of the device that an event is about, from whichever of the three it carries."""
         if device or qdev:
             return device_name(device, qdev, node)
+        node = node[:MAX_NAME]
         known = self._by_node.get(node) or self._below.get(node)
         if known:
             return known
@@ -82,7 +88,7 @@ class Devices:
 
 
 def device_name(device: str, qdev: str, node: str) -> str:
-    return device or _bare(qdev) or node or UNKNOWN_DEVICE
+    return (device or _bare(qdev) or node or UNKNOWN_DEVICE)[:MAX_NAME]
 
 
 def _bare(qdev: str) -> str:
@@ -118,11 +124,12 @@ class VncClients:
         return self._clients.total() - self._pending.total()
 
     def connected(self, client: VncClient) -> None:
-        self._clients[client] += 1
-        self._pending[client] += 1
+        if self._has_room(client):
+            self._clients[client] += 1
+            self._pending[client] += 1
 
     def initialized(self, client: VncClient) -> None:
-        if not self._clients[client]:
+        if not self._clients[client] and self._has_room(client):
             self._clients[client] = 1
         self._pending[client] = max(0, self._pending[client] - 1)
         self._tidy()
@@ -134,8 +141,11 @@ class VncClients:
         self._tidy()
 
     def reconcile(self, clients: Iterable[VncClient]) -> None:
-        self._clients = Counter(clients)
+        self._clients = Counter(islice(clients, MAX_CLIENTS))
         self._tidy()
+
+    def _has_room(self, client: VncClient) -> bool:
+        return client in self._clients or len(self._clients) < MAX_CLIENTS
 
     def _tidy(self) -> None:
         self._clients = +self._clients
@@ -155,6 +165,7 @@ class Ports:
         return self._announced | self._told
 
     def changed(self, port: str, *, is_open: bool) -> None:
+        port = port[:MAX_NAME]
         if port in self._told:
             self._told[port] = is_open
         elif port in self._announced or len(self._announced) < MAX_STRANGERS:

@@ -1,7 +1,8 @@
 """A recorded session, line by line -> the VM as its monitor told it.
 
 A line is `{"t": seconds, "from": "qemu" or "client", "msg": what was on the wire}`; the queries are those that were
-recorded, asked again as they were asked then.
+recorded, asked again as they were asked then.  One that was never asked is taken for one that this QEMU lacks, whatever
+query-commands said: only then are all queries of a connect answered, as they were to whoever recorded.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,7 +11,6 @@ from typing import Literal, NamedTuple
 import msgspec
 from msgspec import Raw, Struct, field
 
-from qmp_exporter.core.agenda import QUERY_COMMANDS
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.family import Query
 from qmp_exporter.core.vm import Vm
@@ -48,7 +48,8 @@ def replay(
     session = [_parse(number, text) for number, text in enumerate(lines, start=1)]
     began = _began(session)
     vm = Vm(dispatch, poll_interval=float("inf"), at=began)
-    queries = {query.command: query for query in (QUERY_COMMANDS, *dispatch.queries) if not query.instead_of_newer}
+    queries = {query.command: query for query in dispatch.queries if not query.instead_of_newer}
+    offered = {line.msg.execute for line in session if isinstance(line.msg, _Sent)}
     asked: dict[int, Query] = {}
     at = began
     for number, line in enumerate(session, start=1):
@@ -59,7 +60,10 @@ def replay(
                 vm.agenda.ask(asked[line.msg.id], line.t)
             continue
         try:
-            _hear(vm, decode(line.msg), asked, at, line.t)
+            message = decode(line.msg)
+            _hear(vm, message, asked, at, line.t)
+            if isinstance(message, Greeting):
+                vm.agenda.offer(offered)
         except BadMessage as bad:
             complain(f"line {number}: {bad.reason}: {bad}")
     if ended:
@@ -99,7 +103,6 @@ def _hear(vm: Vm, message: Message, asked: dict[int, Query], at: float, now: flo
             vm.event(message, at)
         case Greeting():
             vm.connected(message, at, now, chance=0.0)
-            vm.agenda.offer(None)  # few recordings have query-commands
         case Reply(identifier, value):
             if query := asked.pop(identifier, None):
                 vm.reply(query, value, at)

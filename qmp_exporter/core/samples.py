@@ -74,11 +74,10 @@ class Samples:
     def rename(self, index: int, position: int, names: dict[str, str]) -> None:
         """What was counted under an old value of the label at `position` goes on under the new one."""
         values = self.values[index]
-        for labels in [labels for labels in values if labels[position] in names]:
-            amount = values.pop(labels)
+        for old, new in renamings(values, position, names):
+            amount = values.pop(old)
             self._ended = True
-            renamed = (*labels[:position], names[labels[position]], *labels[position + 1 :])
-            self.count(index, ((renamed, amount),))
+            self.count(index, ((new, amount),))
 
     def discount(self, index: int, counted: dict[Labels, float]) -> None:
         """Take back what was counted for somebody else; where nothing is left the series ends."""
@@ -129,3 +128,12 @@ class Samples:
             for position, label in enumerate(family.labels):
                 if label.limit is not None and not label.values:
                     self._known.setdefault(label.name, set()).update(key[position] for key in keys)
+
+
+def renamings(keys: Iterable[Labels], position: int, names: dict[str, str]) -> list[tuple[Labels, Labels]]:
+    """Keys with an old value of the label at `position`, and what they are under the new one."""
+    return [
+        (labels, (*labels[:position], names[labels[position]], *labels[position + 1 :]))
+        for labels in keys
+        if labels[position] in names
+    ]

@@ -11,7 +11,7 @@ from .dispatch import Dispatch
 from .family import ANY_EVENT, ANY_REPLY, HOST, Labels, Query
 from .memory import Devices, Memory
 from .process import ProcessInfo
-from .samples import Samples
+from .samples import Samples, renamings
 from .wire import BadMessage, Event, Greeting, typed
 
 _decode_commands = msgspec.json.Decoder(list[CommandInfo]).decode
@@ -35,6 +35,7 @@ class Vm:
         self.agenda = Agenda(queries, poll_interval, self._often)
         self.monitor_state = ""
         self._resynced = False
+        self._seeded = False
         self._counted: dict[int, dict[Labels, float]] = {}  # up to when the monitor was lost last
         self._life("watched", at)
         self.monitor("connecting", at)
@@ -56,7 +57,7 @@ class Vm:
         self.agenda.start(now, chance)
         self.monitor("connected", at)
         self._life("connected", at, greeting)
-        self._seed()
+        self._seeded = False
 
     def disconnected(self, at: float) -> None:
         """What QEMU told us is hearsay from now on; what we counted stays."""
@@ -151,6 +152,9 @@ class Vm:
             feed.read(self.samples, self.memory, query.command)
 
     def _note_resync(self, at: float) -> None:
+        if not self._seeded and self.agenda.offered:
+            self._seeded = True
+            self._seed()
         if self.agenda.resynced and not self._resynced:
             self._resynced = True
             self._life("resynced", at)
@@ -161,16 +165,23 @@ class Vm:
         self.memory.devices = Devices()
         for index, counted in self._counted.items():
             self.samples.discount(index, counted)
+        self._counted = {}
         self._seed()
 
     def _devices_changed(self) -> None:
         devices = self.memory.devices
         for index, position in self._dispatch.device_rows:
             self.samples.rename(index, position, devices.renamed)
+            counted = self._counted.get(index, {})
+            for old, new in renamings(counted, position, devices.renamed):
+                counted[new] = counted.get(new, 0) + counted.pop(old)
             self.samples.retire(index, position, devices.names)
         devices.renamed, devices.news = {}, False
         self._seed()
 
     def _seed(self) -> None:
+        """What can be expected to count stands at 0, so that its first increase is seen as one."""
         for index, family in self._dispatch.zeros:
-            self.samples.seed(index, self._dispatch.foreseen(family, self.memory))
+            needed = self._dispatch.needs.get(index)
+            if needed is None or self.agenda.offers(needed):
+                self.samples.seed(index, self._dispatch.foreseen(family, self.memory))

@@ -201,10 +201,10 @@ class Link(QMPClient):
         """What comes until the negotiation is done; from then on `_hear` takes the messages."""
         if isinstance(message, Greeting) and self._hello is None:
             self._hello = message
-        elif isinstance(message, Reply) and message.id == CAPABILITIES_ID:
+        elif isinstance(message, Reply) and message.id == CAPABILITIES_ID and self._hello is not None:
             self._negotiated = True
             self._take = self._hear
-        elif isinstance(message, Failure) and message.id == CAPABILITIES_ID:
+        elif isinstance(message, Failure) and message.id == CAPABILITIES_ID and self._hello is not None:
             raise Unreachable("error", f"qmp_capabilities was refused: {message.reason}")
         else:
             self._hear(message)

@@ -68,7 +68,7 @@ class Selfstats:
         self.dropped.labels("late")
         self.series_limited = Counter(
             "qmp_exporter_series_limited_total",
-            "Samples that found their family full for their VM and went to other.",
+            "Samples that found no room for a new value of a label on their VM and went to other.",
             registry=registry,
         )
         self.reload_successful = Gauge(

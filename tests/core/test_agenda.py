@@ -15,6 +15,7 @@ from qmp_exporter.core.agenda import (
     STUCK,
     Agenda,
 )
+from qmp_exporter.core.family import Query
 
 EVENTS = ("STOP", "RESET", "DEVICE_TRAY_MOVED", "VNC_CONNECTED", "RTC_CHANGE")
 steps = st.lists(
@@ -247,6 +248,30 @@ def test_the_queries_that_touch_image_files_are_asked_once_a_minute():
     assert Counter(loop.asked)[BLOCK] in {20, 21}
     assert Counter(loop.asked)[STATUS] in {80, 81}
     assert NAME not in loop.asked
+
+
+def test_what_is_going_on_is_asked_about_with_each_poll_as_long_as_it_is():
+    going_on: set[Query] = set()
+    agenda = Agenda(QUERIES, POLL, lambda query: query in going_on)
+    agenda.start(0.0, 0.0)
+    agenda.ask(QUERY_COMMANDS, 0.0)
+    agenda.answered(QUERY_COMMANDS)
+    agenda.offer(["query-name"])
+
+    def asked(now: float) -> list[Query]:
+        queries = []
+        while query := agenda.next(now):
+            agenda.answered(query)
+            queries.append(query)
+        return queries
+
+    assert asked(1.0) == [NAME]
+    assert asked(20.0) == []
+    going_on.add(NAME)
+    assert asked(40.0) == [NAME]
+    assert asked(60.0) == [NAME]
+    going_on.clear()
+    assert asked(80.0) == []
 
 
 def test_without_a_monitor_nothing_is_due():

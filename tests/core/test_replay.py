@@ -36,13 +36,19 @@ def test_events_and_replies_are_told_as_they_came():
 
 
 def test_what_somebody_else_asked_is_passed_over():
-    told = page(line(GREETING), line({"execute": "query-cpus-fast", "id": 7}, "client"), line(PAUSED))
+    told = page(line(GREETING), line({"execute": "query-target", "id": 7}, "client"), line(PAUSED))
     assert "qemu_vm_state" not in told
 
 
 def test_a_query_that_was_refused_has_no_answer():
     refusal = {"error": {"class": "CommandNotFound", "desc": ""}, "id": 7}
     assert "qemu_vm_state" not in page(line(GREETING), line(ASKED, "client"), line(refusal))
+
+
+def test_when_all_that_was_asked_is_answered_the_vm_is_up():
+    asked_too = line({"execute": "query-uuid", "id": 8}, "client")
+    assert 'qemu_up{vm="web01"} 1.0' in page(line(GREETING), line(ASKED, "client"), line(PAUSED))
+    assert 'qemu_up{vm="web01"} 0.0' in page(line(GREETING), line(ASKED, "client"), line(PAUSED), asked_too)
 
 
 def test_after_the_end_gauges_are_gone_and_counters_stay():

@@ -33,8 +33,19 @@ COUNTED = {
     "SPICE_INITIALIZED": ("qemu_spice_initializations_total",),
     "SPICE_DISCONNECTED": ("qemu_spice_disconnections_total",),
     "BLOCK_JOB_ERROR": ("qemu_block_job_errors_total", "operation", "action"),
+    "POWERDOWN": ("qemu_vm_powerdowns_total",),
+    "WAKEUP": ("qemu_vm_wakeups_total",),
+    "GUEST_PANICKED": ("qemu_guest_panics_total", "action"),
+    "GUEST_CRASHLOADED": ("qemu_guest_crashloads_total", "action"),
+    "BLOCK_IMAGE_CORRUPTED": ("qemu_block_image_corruptions_total", "fatal"),
+    "BLOCK_WRITE_THRESHOLD": ("qemu_block_write_threshold_exceeded_total",),
+    "QUORUM_FAILURE": ("qemu_quorum_failures_total",),
+    "QUORUM_REPORT_BAD": ("qemu_quorum_bad_reports_total", "type"),
 }
-WORDS = {True: "open", False: "closed"}
+WORDS = {
+    "DEVICE_TRAY_MOVED": {True: "open", False: "closed"},
+    "BLOCK_IMAGE_CORRUPTED": {True: "true", False: "false"},
+}
 
 
 def values(vm: Vm, name: str, *without: str) -> Counter[tuple[str, ...]]:
@@ -56,14 +67,19 @@ def test_every_event_is_counted_where_it_belongs(session):
     assert values(vm, "qemu_events_total") == Counter((event["event"],) for event in events)
     for name, (counter, *members) in COUNTED.items():
         data = [event.get("data", {}) for event in events if event["event"] == name]
-        expected = Counter(tuple(WORDS.get(one[member], one[member]) for member in members) for one in data)
-        assert values(vm, counter, "device") == expected, counter
+        words = WORDS.get(name, {})
+        expected = Counter(tuple(words.get(one[member], one[member]) for member in members) for one in data)
+        without = {"device", "type"} - set(members)  # no panic in these came with information
+        assert values(vm, counter, *without) == expected, counter
+    suspends = {word: sum(event["event"] == name for event in events) for name, word in SUSPENDS.items()}
+    assert values(vm, "qemu_vm_suspends_total") == +Counter({(word,): times for word, times in suspends.items()})
     results = Counter(
         (event["data"]["type"], result(event)) for event in events if event["event"] in RESULTS and "data" in event
     )
     assert values(vm, "qemu_block_jobs_finished_total") == results
 
 
+SUSPENDS = {"SUSPEND": "ram", "SUSPEND_DISK": "disk"}
 RESULTS = {"BLOCK_JOB_COMPLETED": "completed", "BLOCK_JOB_CANCELLED": "cancelled"}
 
 
@@ -112,6 +128,8 @@ def blockstats(vm: Vm, told: list) -> None:
         ("qemu_block_read_bytes_total", "rd_bytes"),
         ("qemu_block_writes_completed_total", "wr_operations"),
         ("qemu_block_flushes_completed_total", "flush_operations"),
+        ("qemu_block_unmapped_bytes_total", "unmap_bytes"),
+        ("qemu_block_writes_merged_total", "wr_merged"),
     ):
         assert values(vm, counter) == {name(one): one["stats"][member] for one in told if one["stats"][member]}
     failures = {
@@ -144,6 +162,28 @@ def spice(vm: Vm, told: dict) -> None:
     assert values(vm, "qemu_spice_sessions")[()] == len(sessions_told)
 
 
+def migration(vm: Vm, told: dict) -> None:
+    assert values(vm, "qemu_migration_status") == ({(told["status"],): 1} if told else {})
+    assert not values(vm, "qemu_migration_ram_total_bytes")  # none of the recordings asked while it was under way
+
+
+def balloon(vm: Vm, told: dict) -> None:
+    assert values(vm, "qemu_balloon_actual_bytes") == {(): told["actual"]}
+
+
+def memory(vm: Vm, told: dict) -> None:
+    assert values(vm, "qemu_memory_base_bytes") == {(): told["base-memory"]}
+
+
+def cpus(vm: Vm, told: list) -> None:
+    assert values(vm, "qemu_vcpus") == {(): len(told)}
+
+
+def chardevs(vm: Vm, told: list) -> None:
+    is_open = any(one["frontend-open"] for one in told if one["label"] == "charchannel0")
+    assert values(vm, "qemu_serial_port_open") == ({("channel0",): 1} if is_open else {})
+
+
 CHECKS = {
     "query-status": status,
     "query-block": block,
@@ -151,6 +191,11 @@ CHECKS = {
     "query-block-jobs": jobs,
     "query-vnc-servers": vnc,
     "query-spice": spice,
+    "query-migrate": migration,
+    "query-balloon": balloon,
+    "query-memory-size-summary": memory,
+    "query-cpus-fast": cpus,
+    "query-chardev": chardevs,
 }
 
 

@@ -1,0 +1,133 @@
+"""Disks and drives as two queries tell of them, and the one name of each: what all rows about disks share."""
+
+from collections.abc import Iterator
+
+from msgspec import Struct, field
+
+from qmp_exporter.catalog.qapi import Count
+from qmp_exporter.core.family import Label, Query, Remember
+from qmp_exporter.core.memory import Attached, Memory, device_name
+
+
+class Inserted(Struct, frozen=True, rename="kebab"):
+    """The medium of a BlockInfo."""
+
+    node_name: str = ""
+    drv: str = ""
+
+
+class BlockInfo(Struct, frozen=True, rename="kebab"):
+    """An element of query-block, qapi/block-core.json."""
+
+    device: str = ""
+    qdev: str = ""
+    removable: bool = False
+    io_status: str = ""
+    tray_open: bool | None = field(name="tray_open", default=None)
+    inserted: Inserted | None = None
+
+    @property
+    def name(self) -> str:
+        return device_name(self.device, self.qdev, self.inserted.node_name if self.inserted else "")
+
+
+class LatencyHistogram(Struct, frozen=True):
+    """BlockLatencyHistogramInfo, qapi/block-core.json (since 4.0): nanoseconds; one bin more than boundaries."""
+
+    boundaries: list[Count]
+    bins: list[Count]
+
+
+class Node(Struct, frozen=True, rename="kebab"):
+    """What query-blockstats tells of a node: its file is called its `parent`, what it overlays its `backing`."""
+
+    node_name: str = ""
+    parent: "Node | None" = None
+    backing: "Node | None" = None
+
+    def below(self) -> Iterator[str]:
+        """The names of all nodes below this one.  Without recursion: a broken peer nests them as deep as it likes."""
+        nodes = [self.parent, self.backing]
+        while nodes:
+            node = nodes.pop()
+            if node is not None:
+                yield node.node_name
+                nodes += (node.parent, node.backing)
+
+
+class DeviceStats(Struct, frozen=True):
+    """BlockDeviceStats, qapi/block-core.json; times in nanoseconds.  A member that a QEMU lacks stays None."""
+
+    rd_bytes: Count | None = None
+    wr_bytes: Count | None = None
+    rd_operations: Count | None = None
+    wr_operations: Count | None = None
+    flush_operations: Count | None = None
+    rd_total_time_ns: Count | None = None
+    wr_total_time_ns: Count | None = None
+    flush_total_time_ns: Count | None = None
+    failed_rd_operations: Count | None = None
+    failed_wr_operations: Count | None = None
+    failed_flush_operations: Count | None = None
+    failed_unmap_operations: Count | None = None
+    unmap_operations: Count | None = None
+    unmap_bytes: Count | None = None
+    unmap_total_time_ns: Count | None = None
+    rd_merged: Count | None = None
+    wr_merged: Count | None = None
+    invalid_rd_operations: Count | None = None
+    invalid_wr_operations: Count | None = None
+    invalid_flush_operations: Count | None = None
+    invalid_unmap_operations: Count | None = None
+    rd_latency_histogram: LatencyHistogram | None = None
+    wr_latency_histogram: LatencyHistogram | None = None
+    flush_latency_histogram: LatencyHistogram | None = None
+
+
+class BlockStats(Node, frozen=True, rename="kebab", kw_only=True):
+    """An element of query-blockstats, qapi/block-core.json: `qdev` since 3.0."""
+
+    stats: DeviceStats
+    device: str = ""
+    qdev: str = ""
+
+    @property
+    def name(self) -> str:
+        return device_name(self.device, self.qdev, self.node_name)
+
+
+# query-block reads the size of every image, in the main loop: it can hang with the storage.  A second between two, and
+# otherwise the slow cadence.  RESUME, because `cont` clears the latched io-status of a -drive.
+QUERY_BLOCK = Query(
+    "query-block",
+    list[BlockInfo],
+    every="slow",
+    after=("BLOCK_IO_ERROR", "DEVICE_TRAY_MOVED", "RESET", "RESUME", "DEVICE_DELETED"),
+    spacing=1.0,
+)
+# query-blockstats reads counters in memory only.
+QUERY_BLOCKSTATS = Query("query-blockstats", list[BlockStats], every="poll", after=("DEVICE_DELETED",), spacing=0.2)
+QUERIES = (QUERY_BLOCK, QUERY_BLOCKSTATS)
+
+DEVICE_MEANS = "The drive id, else the qdev id, else the node name: the same for a disk in every metric."
+DEVICE = Label("device", DEVICE_MEANS, zero=lambda memory: memory.devices.names)
+
+
+def note_block(infos: list[BlockInfo], memory: Memory) -> None:
+    memory.devices.learn(Attached(i.device, i.qdev, i.inserted.node_name if i.inserted else "") for i in infos)
+    memory.devices.learn_trays(info.name for info in infos if info.tray_open is not None)
+    memory.devices.learn_quorum(
+        there=any(info.inserted is not None and info.inserted.drv == "quorum" for info in infos)
+    )
+
+
+def note_blockstats(stats: list[BlockStats], memory: Memory) -> None:
+    """A disk may be plugged in without an event: the poll sees it first."""
+    memory.devices.learn(Attached(one.device, one.qdev, one.node_name) for one in stats)
+    memory.devices.learn_below((node, one.name) for one in stats for node in one.below())
+
+
+REMEMBER = (
+    Remember("query-block", list[BlockInfo], note_block),
+    Remember("query-blockstats", list[BlockStats], note_blockstats),
+)
