@@ -1,6 +1,8 @@
 """What is installed -> fixtures that boot real machines; a missing part skips the test, in CI it fails it."""
 
 import contextlib
+import shutil
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -16,6 +18,14 @@ from qmp_exporter.demo.machine import Machine
 
 Boot = Callable[[Machine], Awaitable[qemu.Qemu]]
 Watch = Callable[..., Awaitable[Exporter]]
+
+
+def pytest_report_header() -> str:
+    """Which QEMU it is: `make test-qemu` puts another one first in PATH."""
+    if shutil.which(qemu.BINARY) is None:
+        return "QEMU: not installed"
+    said = subprocess.run([qemu.BINARY, "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    return f"QEMU: {said.splitlines()[0]}"
 
 
 @pytest.fixture
@@ -42,22 +52,6 @@ async def boot(qemu_binary: str) -> AsyncIterator[Boot]:
             return await machines.enter_async_context(qemu.Qemu(machine, qemu_binary))
 
         yield booted
-
-
-@pytest.fixture
-def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Keeps what a test measured for the end of the report."""
-
-    def kept(words: str) -> None:
-        request.node.user_properties.append((request.node.name, words))
-
-    return kept
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for report in terminalreporter.stats.get("passed", ()):
-        for test, words in report.user_properties:
-            terminalreporter.write_line(f"{test}: {words}")
 
 
 @pytest.fixture

@@ -9,25 +9,18 @@ import jobs
 import provoke
 import rfb
 from exporter import Vm, exporting
-from qmp_exporter.demo.machine import Cdrom, DataDisk, Fault, Machine, Vnc
+from qmp_exporter.demo.machine import Cdrom, DataDisk, Machine, Vnc
 from qmp_exporter.demo.qemu import Qemu
+from recorder import recording
+from silent import at
+from waiting import awaited
 
 pytestmark = pytest.mark.real
 
 DOWN_WITHIN = 2.0  # seconds
 UP_WITHIN = 5.0
+AT_ONCE = 1.0
 AWAY = 10.0  # long enough for the exporter's back-off to have grown
-
-
-def at(path, **parts):
-    """A machine with one more monitor, whose place outlives it."""
-    monitor = (
-        "-chardev",
-        f"socket,id=exporter,path={path},server=on,wait=off",
-        "-mon",
-        "chardev=exporter,mode=control",
-    )
-    return Machine(disk=DataDisk((Fault("write"),), werror="report"), extra=monitor, **parts)
 
 
 @pytest.mark.parametrize("away", [0.0, AWAY], ids=["at-once", "after-a-while"])
@@ -120,6 +113,30 @@ async def test_a_monitor_that_somebody_else_holds_is_busy_until_he_leaves(boot, 
             await exporter.says('qemu_up 1\nqemu_monitor_state{state="connected"} 1\nqemu_monitor_connects_total 1')
             figure(f"busy after {busy:.1f} s, connected {clock() - left:.1f} s after the holder had left")
     assert 5 < busy < 8
+
+
+async def test_an_owner_who_leaves_a_busy_monitor_and_comes_back_is_served_at_once(boot, short_path, figure):
+    """After two attempts the exporter stays away for a minute, and leaves nothing behind that waits in QEMU's queue."""
+    qemu = await boot(Machine())
+    clock = asyncio.get_running_loop().time
+    served_after = []
+    async with contextlib.AsyncExitStack() as owner, recording(short_path, qemu.monitor) as recorder:
+        await owner.enter_async_context(provoke.held(qemu))
+        async with exporting(short_path, Vm("web01", recorder.socket)) as exporter:
+
+            async def given_up() -> bool | None:
+                return recorder.ended == 2 or None
+
+            await awaited(given_up, lambda: f"{recorder.ended} attempts; {exporter.logged()}")
+            for _ in range(5):
+                await owner.aclose()
+                left = clock()
+                await owner.enter_async_context(provoke.held(qemu))
+                served_after.append(clock() - left)
+            await exporter.says('qemu_monitor_state{state="busy"} 1\nqemu_monitor_connects_total 0')
+    assert recorder.sessions == 2
+    assert max(served_after) < AT_ONCE
+    figure(f"served after {max(served_after) * 1000:.0f} ms at most")
 
 
 async def test_somebody_else_gets_the_monitor_when_the_exporter_stops(boot, short_path):
