@@ -5,19 +5,30 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Debian starts it when it installs it. The tests bring their own; a machine that has them already keeps them.
 SERVICES := prometheus.service
+# Whose QEMU `make test-qemu` takes: not that of this machine, with which `make test` has run.
+RELEASE ?= $(shell . /etc/os-release; [ "$$VERSION_CODENAME" = trixie ] && echo bookworm || echo trixie)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test packages check format golden docs clean
+.PHONY: help run test test-qemu bench bench-smoke packages check format golden docs clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: .venv/.run ## the demo: a VM, the exporter, and its page
 	$(BIN)/qmp-exporter demo
 
 test: packages .venv/.dev ## all tests; ARGS="-k name" for some of them
 	$(BIN)/pytest $(ARGS)
+
+test-qemu: packages .venv/.dev .qemu/$(RELEASE) ## tests/real with the QEMU of another Debian, as root; RELEASE=testing
+	PATH="$(CURDIR)/.qemu/$(RELEASE)/bin:$$PATH" $(BIN)/pytest tests/real $(ARGS)
+
+bench: .venv/.run ## measure speed, size and cost anew into tests/bench/README.md; ARGS="intake" for a part; 10 minutes
+	$(BIN)/python -m tests.bench $(ARGS)
+
+bench-smoke: .venv/.run ## a little of each benchmark, to see that it works; its numbers mean nothing
+	$(BIN)/python -m tests.bench --smoke $(ARGS)
 
 check: .venv/.dev ## format, lint and types, as CI wants them
 	$(BIN)/ruff format --check .
@@ -37,7 +48,7 @@ docs: .venv/.run ## METRICS.md from the catalog, the schema of the configuration
 	  > deploy/config.schema.json.new && mv deploy/config.schema.json.new deploy/config.schema.json
 
 clean: ## remove everything that make has made
-	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .qemu .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find qmp_exporter tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps are younger than pyproject.toml as long as its dependencies are installed, so a second run costs nothing.
@@ -53,6 +64,17 @@ clean: ## remove everything that make has made
 .venv/.dev: .venv/.run
 	$(PIP) install --group dev
 	@touch $@
+
+# A root with that Debian's QEMU. A release that has ended or is to come has indexes past their dates, and not every one
+# has the package that is named by a pattern.
+.qemu/%: | packages
+	rm -rf $@.new && mkdir -p $@.new/bin
+	mmdebstrap --quiet --variant=essential --aptopt='Acquire::Check-Valid-Until "false"' \
+	  --include=qemu-system-x86,qemu-utils --include='?name(^qemu-system-modules-spice$$)' $* $@.new/root
+	for program in qemu-system-x86_64 qemu-storage-daemon; do \
+	  ln -s ../../../tests/real/in_root.sh $@.new/bin/$$program; \
+	done
+	mv $@.new $@
 
 # Only what is missing, so that a second run asks no package server.
 packages:

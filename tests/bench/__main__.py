@@ -1,0 +1,54 @@
+"""Names of sections, none for all -> their numbers, measured and put into README.md; with --smoke only shown.
+
+python -m tests.bench [--smoke] [intake] [page] [fleet] [cost]
+"""
+
+import argparse
+import asyncio
+import os
+import platform
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.bench import cost, fleet, intake, page
+from tests.bench.process import raise_file_limit
+from tests.bench.scale import FULL, SMOKE
+from tests.bench.table import rewrite
+
+SECTIONS = {"page": page.run, "intake": intake.run, "fleet": fleet.run, "cost": cost.run}
+README = Path(__file__).with_name("README.md")
+
+
+def machine(busy: float) -> str:
+    """What numbers depend on, without what tells whose machine it is; `busy`: its load average before."""
+    models = [
+        line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("qemu.qmp", "prometheus_client", "msgspec", "aiohttp"))
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    cores = f"{os.cpu_count()} cores ({models[0] if models else platform.machine()}), {platform.system()}"
+    return f"{cores}, {python}, {libraries}; load average before it began: {busy:.1f}.\n"
+
+
+async def main(sections: list[str], *, smoke: bool) -> None:
+    raise_file_limit()
+    busy = os.getloadavg()[0]
+    for section in sections:
+        started = time.monotonic()
+        text = await SECTIONS[section](SMOKE if smoke else FULL)
+        sys.stdout.write(f"## {section}, {time.monotonic() - started:.0f} s\n\n{text}\n")
+        sys.stdout.flush()
+        if not smoke:
+            rewrite(README, section, text)
+    if not smoke:
+        rewrite(README, "machine", machine(busy))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.splitlines()[0])
+    parser.add_argument("--smoke", action="store_true", help="little of everything, for function only")
+    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="default: all")
+    options = parser.parse_args()
+    asyncio.run(main(options.sections or list(SECTIONS), smoke=options.smoke))
