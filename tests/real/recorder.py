@@ -22,6 +22,7 @@ class Recorder:
     socket: Path
     messages: list[dict[str, Any]] = field(default_factory=list)
     sessions: int = 0
+    ended: int = 0  # of the sessions
     most_in_flight: int = 0
 
     @property
@@ -76,6 +77,7 @@ async def recording(directory: Path, monitor: Path) -> AsyncIterator[Recorder]:
         finally:
             for end in (writer, qemu_writer):
                 end.close()
+            recorder.ended += 1
         session.assert_whole()
 
     async with await asyncio.start_unix_server(serve, recorder.socket):

@@ -93,8 +93,7 @@ async def test_a_storm_of_io_errors(boot):
     qemu = await boot(Machine(disk=DataDisk((BROKEN,), werror="report")))
     await provoke.io_error_storm(qemu, "write", 10_000)
     assert (await counted(qemu))["failed_wr_operations"] == 10_000
-    version = qemu.greeting["version"]["qemu"]
-    if (version["major"], version["minor"]) < (9, 2):
+    if provoke.version(qemu) < (9, 2):
         assert names(qemu).count("BLOCK_IO_ERROR") == 10_000
     else:
         assert 1 <= names(qemu).count("BLOCK_IO_ERROR") < 1_000

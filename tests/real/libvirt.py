@@ -1,0 +1,153 @@
+"""A directory -> a libvirt of its own with a domain that has the second monitor which deploy/README.md recommends.
+
+async with Libvirt(directory) as libvirt:
+    await libvirt.virsh("suspend", DOMAIN)
+    await libvirt.restart()
+
+It is libvirt's unprivileged kind with all its files below the directory, so that one that is installed and in use is
+not touched. It does not run as root: root starts it as nobody.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from parts import need
+from qmp_exporter.demo.machine import MIB
+from qmp_exporter.demo.qemu import GUEST, dying_with_us
+from waiting import DEADLINE, awaited
+
+DAEMON, CLIENT, QEMU = "libvirtd", "virsh", "/usr/bin/qemu-system-x86_64"  # programs
+DOMAIN = "web01"
+STARTED_WITHIN = 100.0  # seconds; the first time, libvirt asks QEMU for everything it can do
+README = Path(__file__).parents[2] / "deploy" / "README.md"
+DOMAIN_XML = """
+<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <name>{domain}</name>
+  <memory unit='MiB'>32</memory>
+  <os><type arch='x86_64' machine='pc'>hvm</type></os>
+  <devices>
+    <emulator>{qemu}</emulator>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='raw'/>
+      <source file='{image}'/>
+      <target dev='vda' bus='virtio'/>
+    </disk>
+  </devices>
+  {second_monitor}
+</domain>
+"""
+
+
+class Libvirt:
+    """A daemon, and a domain that is running inside the block."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.monitor = directory / f"{DOMAIN}.sock"
+        self._daemon: asyncio.subprocess.Process | None = None
+
+    @property
+    def own_monitor(self) -> Path:
+        """-> the one that libvirt needs for itself"""
+        (path,) = self.directory.rglob("monitor.sock")
+        return path
+
+    async def virsh(self, *words: str, deadline: float = DEADLINE) -> str:
+        """-> what it says"""
+        process = await self._started(CLIENT, "--connect", "qemu:///session", *words, stdout=asyncio.subprocess.PIPE)
+        async with asyncio.timeout(deadline):
+            said, _ = await process.communicate()
+        assert process.returncode == 0, self.said()
+        return said.decode().strip()
+
+    async def restart(self) -> None:
+        """-> when a new daemon knows its domains again"""
+        await self._end_daemon()
+        await self._start_daemon()
+
+    def said(self) -> str:
+        """-> what the daemon and virsh have complained about"""
+        return self._log.read_text(errors="replace")
+
+    async def __aenter__(self) -> Self:
+        for name in (DAEMON, CLIENT, QEMU):
+            need(name)
+        self._prepare()
+        try:
+            await self._start_daemon()
+            await self.virsh("define", str(self._xml))
+            await self.virsh("start", DOMAIN, deadline=STARTED_WITHIN)
+        except BaseException:
+            await self._end_daemon()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(AssertionError):  # the test may have ended it
+            await self.virsh("destroy", DOMAIN)
+        await self._end_daemon()
+
+    @property
+    def _log(self) -> Path:
+        return self.directory / "libvirt.log"
+
+    @property
+    def _xml(self) -> Path:
+        return self.directory / f"{DOMAIN}.xml"
+
+    def _prepare(self) -> None:
+        image = self.directory / "boot.img"
+        image.write_bytes(GUEST.read_bytes())
+        os.truncate(image, MIB)
+        recipe = re.search(r"<qemu:commandline>.*?</qemu:commandline>", README.read_text(), re.DOTALL)
+        assert recipe is not None
+        second_monitor = recipe[0].replace("/run/qmp/", f"{self.directory}/")
+        assert str(self.monitor) in second_monitor
+        self._xml.write_text(DOMAIN_XML.format(domain=DOMAIN, qemu=QEMU, image=image, second_monitor=second_monitor))
+        settings = self.directory / "libvirt" / "qemu.conf"
+        settings.parent.mkdir()
+        settings.write_text('stdio_handler = "file"\n')  # or it would start virtlogd, which stays
+        if os.geteuid() == 0:
+            for path in (self.directory, *self.directory.rglob("*")):
+                shutil.chown(path, "nobody", "nogroup")
+
+    async def _start_daemon(self) -> None:
+        self._daemon = await self._started(DAEMON)
+
+        async def connected() -> str | None:
+            with contextlib.suppress(AssertionError):
+                return await self.virsh("list")
+            return None
+
+        await awaited(connected, self.said)
+
+    async def _end_daemon(self) -> None:
+        if self._daemon is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._daemon.terminate()
+            await self._daemon.wait()
+
+    async def _started(self, *command: str, stdout: int | None = None) -> asyncio.subprocess.Process:
+        as_nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
+        everywhere = dict.fromkeys(
+            ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"), str(self.directory)
+        )
+        no_other = {"LIBVIRT_AUTOSTART": "0"}  # virsh would start a daemon that nobody ends
+        with self._log.open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                *as_nobody,
+                *dying_with_us(),  # after setpriv has changed the user, which would undo it
+                *command,
+                env={**os.environ, **everywhere, **no_other},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=stdout or log,
+                stderr=log,
+            )

@@ -1,0 +1,30 @@
+"""A real libvirt with a domain that has the documented second monitor -> both look at it, and neither is in the way."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from exporter import Vm, exporting
+from libvirt import DOMAIN, Libvirt
+
+pytestmark = pytest.mark.real
+
+
+async def test_libvirt_restarts_and_the_exporter_does_not_notice(short_path):
+    """Not only that: what the new libvirtd does to the domain is on the page, so both have a monitor that works."""
+    with tempfile.TemporaryDirectory(prefix="qmp-exporter-") as directory:
+        async with Libvirt(Path(directory)) as libvirt:
+            own = Vm("own", libvirt.own_monitor)
+            async with exporting(short_path, Vm(DOMAIN, libvirt.monitor), own) as exporter:
+                await exporter.says("qemu_up 1\nqemu_vm_running 1")
+                await libvirt.restart()
+                assert await libvirt.virsh("domstate", DOMAIN) == "running"
+                await libvirt.virsh("suspend", DOMAIN)
+                await exporter.says('qemu_vm_stops_total 1\nqemu_vm_state{state="paused"} 1')
+                await libvirt.virsh("resume", DOMAIN)
+                page = await exporter.says("qemu_vm_resumes_total 1\nqemu_vm_running 1\nqemu_monitor_connects_total 1")
+                assert 'qemu_monitor_state{state="foreign",vm="own"} 1.0' in page.text
+                assert 'qemu_monitor_connects_total{vm="own"} 0.0' in page.text
+                await libvirt.virsh("destroy", DOMAIN)
+                await exporter.says('qemu_up 0\nqemu_monitor_disconnects_total{after="shutdown"} 1')
