@@ -9,6 +9,8 @@ from .family import Query
 SLOW_INTERVAL = 60.0  # seconds between two of the queries that touch image files, which can hang with the storage
 PATIENCE = 5.0  # seconds until a query counts as unanswered; an idle QEMU needs one millisecond
 STUCK = 60.0  # seconds after which a query that was never answered no longer keeps others from being sent
+QUIET = 2.0  # seconds without a query after QEMU has announced its end, which takes it some milliseconds
+STAYS = frozenset({"STOP", "RESET", "RESUME"})  # events that say that QEMU is still there after all (-no-shutdown)
 MAX_FOLLOW_UPS = 8  # in a row while something else is wanted; in a storm a slow QEMU would never be polled otherwise
 MAX_OVERTAKEN = 3  # replies dropped in a row; beyond that a storm would leave the page without any answer at all
 
@@ -51,6 +53,8 @@ class Agenda:
         self.in_flight: Query | None = None
         self._overtaken = self._said_late = False
         self._follow_ups = 0  # asked in a row
+        self._ending = False
+        self._quiet_until: float | None = None
 
     def start(self, now: float, chance: float) -> None:
         """A monitor was negotiated.  `chance` in [0, 1) spreads the polls of VMs that connected together."""
@@ -87,10 +91,16 @@ class Agenda:
 
     def happened(self, event: str) -> None:
         """An event: the queries that settle it are wanted at once, and a reply on its way may be older than it."""
+        if self._ending and event in STAYS:
+            self._ending, self._quiet_until = False, None
         for query in self._settles.get(event, ()):
             self._urgent[query] = None
             if query is self.in_flight:
                 self._overtaken = True
+
+    def expect_end(self) -> None:
+        """QEMU has announced its end: a query on its way out is no use, and makes QEMU 5.2 abort once in a while."""
+        self._ending = True
 
     def next(self, now: float) -> Query | None:
         """The query to send now, if any; it counts as sent."""
@@ -103,7 +113,7 @@ class Agenda:
             self._slow_at = now + max(SLOW_INTERVAL, self._poll_interval)
             self._wanted.update(dict.fromkeys(query for query in self._offered if query.every == "slow"))
         self._give_up(now)
-        if self.in_flight is not None:
+        if self.in_flight is not None or self._is_quiet(now):
             return None
         turns = (self._urgent, self._wanted) if self._follow_ups < MAX_FOLLOW_UPS else (self._wanted, self._urgent)
         for queries in turns:
@@ -127,6 +137,7 @@ class Agenda:
             at = self._sent_at[self.in_flight] + (STUCK if self._said_late else PATIENCE)
         else:
             at = min((self._ready_at(query) for query in (*self._urgent, *self._wanted)), default=float("inf"))
+            at = max(at, self._quiet_until or at)
         return max(0.0, min(at, self._poll_at, self._slow_at) - now)
 
     def late(self, now: float) -> Query | None:
@@ -158,6 +169,15 @@ class Agenda:
     def _done(self, query: Query) -> None:
         if self._resync:
             self._resync.discard(query)
+
+    def _is_quiet(self, now: float) -> bool:
+        if not self._ending:
+            return False
+        if self._quiet_until is None:
+            self._quiet_until = now + QUIET
+        if now >= self._quiet_until:
+            self._ending, self._quiet_until = False, None
+        return self._ending
 
     def _give_up(self, now: float) -> None:
         """No longer wait for a reply that does not come; what the connect needs is asked again."""

@@ -75,8 +75,11 @@ class Vm:
         for feed in self._dispatch.feeds(ANY_EVENT):
             feed.read(self.samples, self.memory, event)
         if event.name.isupper():  # as all of QEMU's are; a broken peer must not speak in the name of a query or a life
+            ending = self.memory.ending
             self.agenda.happened(event.name)
             self._feed(event.name, event.data)
+            if self.memory.ending and not ending:
+                self.agenda.expect_end()
 
     def reply(self, query: Query, value: Raw, at: float) -> bool:
         """The reply to a query of the agenda.  False if it was overtaken by an event and is asked again.

@@ -51,10 +51,11 @@ def test_the_panics_of_ordinary_life_stand_at_zero():
     assert of_it == {panics(action, kind): 0 for action in ("pause", "poweroff") for kind in ("hyper-v", "unknown")}
 
 
-def test_after_a_panic_the_run_state_is_asked():
+def test_the_stop_after_a_panic_makes_it_ask_for_the_run_state():
     story = Story()
     story.wants()
     story.happens("GUEST_PANICKED", action="pause")
+    story.happens("STOP")
     assert "query-status" in story.wants()
 
 
