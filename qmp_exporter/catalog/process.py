@@ -31,8 +31,7 @@ def vcpu_cpu_seconds(process: ProcessInfo | None, _memory: Memory) -> Iterable[S
 
 def vcpu_run_delay(process: ProcessInfo | None, _memory: Memory) -> Iterable[Sample]:
     for index, vcpu in process.vcpus.items() if process else ():
-        if vcpu.run_delay_seconds is not None:
-            yield (str(index),), vcpu.run_delay_seconds
+        yield (str(index),), vcpu.run_delay_seconds
 
 
 FAMILIES = (

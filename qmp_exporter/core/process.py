@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 
 class VcpuInfo(NamedTuple):
-    """A vCPU's thread; times in seconds, the delay None where the kernel does not keep it."""
+    """A vCPU's thread; times in seconds."""
 
     cpu_seconds: float
-    run_delay_seconds: float | None
+    run_delay_seconds: float
 
 
 class ProcessInfo(NamedTuple):

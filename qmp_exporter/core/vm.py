@@ -29,6 +29,7 @@ class Vm:
     ) -> None:
         """`unasked`: queries that are never asked of this VM, whatever it has."""
         self._dispatch = dispatch
+        self._every_event, self._every_reply = dispatch.feeds(ANY_EVENT), dispatch.feeds(ANY_REPLY)
         self.samples = Samples(dispatch.families)
         self.memory = Memory()
         queries = tuple(query for query in dispatch.queries if query.command not in unasked)
@@ -72,7 +73,7 @@ class Vm:
     def event(self, event: Event, at: float) -> None:
         """:raise BadMessage: its payload has a wrong shape; it was counted by name all the same."""
         self.memory.at = event.at if event.at > 0 else at
-        for feed in self._dispatch.feeds(ANY_EVENT):
+        for feed in self._every_event:
             feed.read(self.samples, self.memory, event)
         if event.name.isupper():  # as all of QEMU's are; a broken peer must not speak in the name of a query or a life
             ending = self.memory.ending
@@ -151,7 +152,7 @@ class Vm:
 
     def _answered(self, query: Query, at: float) -> None:
         self.memory.at = at
-        for feed in self._dispatch.feeds(ANY_REPLY):
+        for feed in self._every_reply:
             feed.read(self.samples, self.memory, query.command)
 
     def _note_resync(self, at: float) -> None:

@@ -3,7 +3,6 @@
 import socket
 import struct
 from collections.abc import Mapping
-from pathlib import Path
 
 import psutil
 
@@ -25,21 +24,15 @@ def read_process(pid: int, threads: Mapping[int, int]) -> ProcessInfo | None:
     None where the process is not on this host or not readable, or is not the VM's: whoever passes a listening socket
     to QEMU is its peer, too, and in another pid namespace the number is somebody else's.  A vCPU's thread tells.
     """
+    vcpus = {index: vcpu for index, thread in threads.items() if (vcpu := _vcpu(pid, thread))}
+    if not vcpus:
+        return None
     try:
         process = psutil.Process(pid)
-        with process.oneshot():
-            times = process.cpu_times()
-            resident = process.memory_info().rss
-            by_thread = {thread.id: thread.user_time + thread.system_time for thread in process.threads()}
+        times = process.cpu_times()
+        resident = process.memory_info().rss
     except (psutil.Error, OSError):
         return None
-    if not by_thread.keys() & set(threads.values()):
-        return None
-    vcpus = {
-        index: VcpuInfo(by_thread[thread], _run_delay(pid, thread))
-        for index, thread in threads.items()
-        if thread in by_thread
-    }
     return ProcessInfo(times.user + times.system, resident, _open_fds(process), vcpus)
 
 
@@ -52,10 +45,11 @@ def _open_fds(process: psutil.Process) -> int | None:
     return count
 
 
-def _run_delay(pid: int, thread: int) -> float | None:
-    """Seconds that a thread was ready and waited for a CPU (proc(5), schedstat): steal, as the guest feels it."""
+def _vcpu(pid: int, thread: int) -> VcpuInfo | None:
+    """proc(5), schedstat: nanoseconds on a CPU, and ready but waiting for one; None where there is no such thread."""
     try:
-        text = Path(f"/proc/{pid}/task/{thread}/schedstat").read_text(encoding="ascii")
-        return int(text.split()[1]) / 1e9
-    except (OSError, ValueError, IndexError):
+        with open(f"/proc/{pid}/task/{thread}/schedstat", "rb") as file:  # noqa: PTH123  half the cost of a Path
+            running, waiting, _ = file.read().split()
+    except (OSError, ValueError):
         return None
+    return VcpuInfo(int(running) / 1e9, int(waiting) / 1e9)

@@ -4,7 +4,7 @@ from play import Story
 from qmp_exporter.core.process import ProcessInfo, VcpuInfo
 
 TWO = [{"cpu-index": 0, "thread-id": 1000}, {"cpu-index": 1, "thread-id": 1001}]
-PROCESS = ProcessInfo(12.5, 64 << 20, 30, {0: VcpuInfo(4.0, 0.25), 1: VcpuInfo(3.0, None)})
+PROCESS = ProcessInfo(12.5, 64 << 20, 30, {0: VcpuInfo(4.0, 0.25), 1: VcpuInfo(3.0, 0.0)})
 
 
 def test_the_vcpus_are_counted_and_their_threads_remembered():
@@ -29,7 +29,6 @@ def test_what_the_host_does_not_tell_is_absent():
     story = Story()
     story.vm.process(PROCESS._replace(open_fds=None), story.now)
     story.says_nothing_of("qemu_process_open_fds")
-    story.says_nothing_of('qemu_vcpu_run_delay_seconds_total{vcpu="1"')
 
 
 def test_a_process_that_can_no_longer_be_looked_at_is_gone_from_the_page():
