@@ -19,6 +19,7 @@ ONE_HOT = {
     "qemu_monitor_state": "state",
     "qemu_block_io_status": "status",
     "qemu_block_job_status": "status",
+    "qemu_migration_status": "status",
 }
 LASTING = {"qemu_up", "qemu_monitor_state"}  # all other gauges go when the monitor is lost
 
