@@ -29,7 +29,7 @@ class Vm:
     ) -> None:
         """`unasked`: queries that are never asked of this VM, whatever it has."""
         self._dispatch = dispatch
-        self._every_event, self._every_reply = dispatch.feeds(ANY_EVENT), dispatch.feeds(ANY_REPLY)
+        self._every_event = dispatch.feeds(ANY_EVENT)  # looked up once: it is on the way of every event
         self.samples = Samples(dispatch.families)
         self.memory = Memory()
         queries = tuple(query for query in dispatch.queries if query.command not in unasked)
@@ -87,7 +87,7 @@ class Vm:
 
         :raise BadMessage: it has a wrong shape; the query counts as answered.
         """
-        self._answered(query, at)
+        self._life(ANY_REPLY, at, query.command)
         try:
             if query is QUERY_COMMANDS:
                 self._offer(query, value)
@@ -101,7 +101,7 @@ class Vm:
 
     def failure(self, query: Query, at: float) -> None:
         """An error instead of a reply: QEMU is alive, and has nothing to say to this."""
-        self._answered(query, at)
+        self._life(ANY_REPLY, at, query.command)
         self.agenda.failed(query)
         if query is QUERY_COMMANDS:
             self.agenda.offer(None)
@@ -149,11 +149,6 @@ class Vm:
         self.memory.at = at
         for feed in self._dispatch.feeds(name):
             feed.read(self.samples, self.memory, payload)
-
-    def _answered(self, query: Query, at: float) -> None:
-        self.memory.at = at
-        for feed in self._every_reply:
-            feed.read(self.samples, self.memory, query.command)
 
     def _note_resync(self, at: float) -> None:
         if not self._seeded and self.agenda.offered:
