@@ -16,7 +16,7 @@ from qmp_exporter.config import Config, ConfigError, Target, load
 from qmp_exporter.core.page import Page
 from qmp_exporter.core.replay import RecordingError, replay
 from qmp_exporter.daemon.foreign import owner
-from qmp_exporter.daemon.http import AddressError
+from qmp_exporter.daemon.listen import AddressError
 from qmp_exporter.daemon.log import LEVELS, configure
 from qmp_exporter.daemon.run import DEFAULT_ADDRESS, Options, run
 

@@ -16,7 +16,8 @@ from qmp_exporter.config import Config
 from qmp_exporter.daemon import systemd
 from qmp_exporter.daemon.exposition import Exposition
 from qmp_exporter.daemon.fleet import Fleet
-from qmp_exporter.daemon.http import application, listen
+from qmp_exporter.daemon.http import application
+from qmp_exporter.daemon.listen import listen
 from qmp_exporter.daemon.selfstats import Selfstats
 
 DEFAULT_ADDRESS = ":10065"
