@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from qmp_exporter import __version__
-from qmp_exporter.catalog import CATALOG
+from qmp_exporter.catalog import CATALOG, OPTIONAL
 from qmp_exporter.catalog.reference import reference
-from qmp_exporter.config import Config, ConfigError, Target, load
+from qmp_exporter.config import Config, ConfigError, Known, Target, load
 from qmp_exporter.core.page import Page
 from qmp_exporter.core.replay import RecordingError, replay
 from qmp_exporter.daemon.foreign import owner
@@ -156,9 +156,9 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _load(file: Path) -> Config | None:
     """The configuration, or None after every error in it was printed."""
-    reserved = {label.name for family in CATALOG.families for label in family.labels}
+    known = Known({label.name for family in CATALOG.families for label in family.labels}, OPTIONAL)
     try:
-        return load(file, reserved_labels=reserved)
+        return load(file, known)
     except ConfigError as error:
         sys.stderr.writelines(f"{line}\n" for line in error.errors)
         return None

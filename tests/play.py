@@ -7,6 +7,7 @@ from msgspec import Raw
 
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.core.agenda import QUERY_COMMANDS
+from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.page import Page
 from qmp_exporter.core.vm import Vm
 from qmp_exporter.core.wire import Event, Greeting
@@ -18,9 +19,9 @@ QUERIES = {query.command: query for query in (QUERY_COMMANDS, *CATALOG.queries)}
 class Story:
     """A VM whose monitor is connected, unless told otherwise; each step takes a second."""
 
-    def __init__(self, *, connected: bool = True, version: str = "10.0.2") -> None:
+    def __init__(self, *, connected: bool = True, version: str = "10.0.2", dispatch: Dispatch = CATALOG) -> None:
         self.now = BOOT
-        self.vm = Vm(CATALOG, poll_interval=15.0, at=self.now)
+        self.vm = Vm(dispatch, poll_interval=15.0, at=self.now)
         self._page = Page(CATALOG.families)
         self._page.add("web01", {})
         if connected:

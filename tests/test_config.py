@@ -7,22 +7,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmp_exporter.config import Config, ConfigError, Target, json_schema, load, parse
+from qmp_exporter.config import Config, ConfigError, Known, Target, json_schema, load, parse
 
 ROOT = Path(__file__).parents[1]
 FILES = ROOT / "tests" / "configs"
-RESERVED = ("device", "operation")
+KNOWN = Known(labels=("device", "operation"), groups=("block_latency", "block_stats", "display"))
 
 
 def errors_of(text: str) -> tuple[str, ...]:
     with pytest.raises(ConfigError) as caught:
-        parse(text, "config.yaml", reserved_labels=RESERVED)
+        parse(text, "config.yaml", KNOWN)
     return caught.value.errors
 
 
 def errors_or_none(text: str) -> tuple[str, ...]:
     try:
-        parse(text, "config.yaml", reserved_labels=RESERVED)
+        parse(text, "config.yaml", KNOWN)
     except ConfigError as error:
         return error.errors
     return ()
@@ -30,7 +30,7 @@ def errors_or_none(text: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("path", sorted(FILES.glob("good-*.yaml")), ids=lambda path: path.stem)
 def test_a_good_file_is_accepted(path: Path):
-    assert load(path, reserved_labels=RESERVED).poll_interval >= 1
+    assert load(path, KNOWN).poll_interval >= 1
 
 
 @pytest.mark.parametrize("path", sorted(FILES.glob("bad-*.yaml")), ids=lambda path: path.stem)
@@ -38,12 +38,12 @@ def test_a_bad_file_is_refused_with_exactly_the_errors_in_its_leading_comments(p
     text = path.read_bytes().decode()
     expected = [line.removeprefix("# error: ") for line in text.split("\n") if line.startswith("# error: ")]
     with pytest.raises(ConfigError) as caught:
-        parse(text, path.name, reserved_labels=RESERVED)
+        parse(text, path.name, KNOWN)
     assert list(caught.value.errors) == expected
 
 
 def test_the_example_is_accepted():
-    config = load(ROOT / "config.example.yaml", reserved_labels=RESERVED)
+    config = load(ROOT / "config.example.yaml", KNOWN)
     assert config.poll_interval == 15
     assert [vm.name for vm in config.vms] == ["web01", "db01", "build01", "lab01", "legacy01"]
 
@@ -202,6 +202,11 @@ def test_query_block_is_switched_off_for_all_and_on_for_one():
     off, on = load(FILES / "good-query-block.yaml").vms
     assert not off.query_block
     assert on.query_block
+
+
+def test_groups_of_metrics_are_switched_off_for_all_or_instead_for_one():
+    vms = load(FILES / "good-metrics.yaml", KNOWN).vms
+    assert [sorted(vm.disabled) for vm in vms] == [["block_stats", "display"], [], ["block_latency"]]
 
 
 def test_a_character_that_json_writes_as_two_escapes_is_one():

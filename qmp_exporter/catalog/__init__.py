@@ -1,5 +1,8 @@
 """WHAT is measured: each metric family is one row beside what feeds it.  No query is ever sent but those named here."""
 
+from dataclasses import replace
+from functools import cache
+
 from qmp_exporter.core.dispatch import Dispatch
 
 from . import block, block_stats, cpu, device, disk, display, guest, job, memory, migration, monitor, process, vm
@@ -19,30 +22,56 @@ GROUPS = {
     "process": process.FAMILIES,
 }
 
+ALWAYS = "monitor"  # whether a VM can be reached is not to be switched off
+OPTIONAL = tuple(group for group in GROUPS if group != ALWAYS)
+
+# What the rows of a group read from memory; nobody else needs it.
+REMEMBER = {
+    ALWAYS: (*monitor.REMEMBER, *vm.VITAL),
+    "vm": vm.REMEMBER,
+    "memory": memory.REMEMBER,
+    "migration": migration.REMEMBER,
+    "device": device.REMEMBER,
+    "block": disk.REMEMBER,
+    "display": display.REMEMBER,
+    "process": cpu.REMEMBER,
+}
+
+QUERIES = (
+    *vm.QUERIES,
+    *disk.QUERIES,
+    *job.QUERIES,
+    *display.QUERIES,
+    *migration.QUERIES,
+    *memory.QUERIES,
+    *device.QUERIES,
+    *cpu.QUERIES,
+)
+
 # What a qemu-storage-daemon, which has no machine, cannot have either.
 OF_A_MACHINE = ("vm", "guest", "memory", "migration", "device", "display")
 
-CATALOG = Dispatch(
-    families=tuple(family for families in GROUPS.values() for family in families),
-    queries=(
-        *vm.QUERIES,
-        *disk.QUERIES,
-        *job.QUERIES,
-        *display.QUERIES,
-        *migration.QUERIES,
-        *memory.QUERIES,
-        *device.QUERIES,
-        *cpu.QUERIES,
-    ),
-    remember=(
-        *monitor.REMEMBER,
-        *vm.REMEMBER,
-        *disk.REMEMBER,
-        *display.REMEMBER,
-        *migration.REMEMBER,
-        *memory.REMEMBER,
-        *device.REMEMBER,
-        *cpu.REMEMBER,
-    ),
-    needs={family.name: vm.QUERY_STATUS for group in OF_A_MACHINE for family in GROUPS[group]},
-)
+
+@cache
+def without(groups: frozenset[str]) -> Dispatch:
+    """The catalog with these groups switched off, made once and shared by all VMs that do without the same.
+
+    Their families stay where they are, so that one page serves all VMs, but nothing feeds them; a query that feeds
+    nothing is not asked.
+    """
+    families = tuple(
+        replace(family, sources=()) if group in groups else family
+        for group, members in GROUPS.items()
+        for family in members
+    )
+    remember = tuple(row for group, rows in REMEMBER.items() if group not in groups for row in rows)
+    fed = {source.name for family in families for source in family.sources} | {row.name for row in remember}
+    return Dispatch(
+        families,
+        queries=tuple(query for query in QUERIES if query.command in fed),
+        remember=remember,
+        needs={family.name: vm.QUERY_STATUS for group in OF_A_MACHINE for family in GROUPS[group]},
+    )
+
+
+CATALOG = without(frozenset())

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from qmp_exporter.catalog import CATALOG, GROUPS
+from qmp_exporter.catalog import ALWAYS, CATALOG, GROUPS, OPTIONAL, without
 from qmp_exporter.core.family import ANY_EVENT, ANY_REPLY, HOST, LIFE, Family, Label
 
 _INTRODUCTION = """# Metrics
@@ -15,6 +15,17 @@ the monitor is lost; gauges are what QEMU said last and disappear with it, but f
 Counters that can be foreseen exist with value 0 as soon as the monitor is connected. A label value outside of its list
 becomes `other`, and so does a new value of an open label when the VM has as many as it may have, in all metrics
 together. The exporter's own metrics begin with `qmp_exporter_`, `process_` and `python_`.
+"""
+
+_EXAMPLE = """```yaml
+metrics:
+  disable: [block_stats, display]
+vms:
+  - name: web01
+    socket: /run/qmp/web01.sock
+    metrics:
+      disable: []
+```
 """
 
 
@@ -50,14 +61,22 @@ def reference() -> str:
 
 def _costs() -> Iterator[str]:
     yield "## What it costs\n"
-    yield "Series of one VM, by group of metrics.\n"
-    yield "| Group | Each VM | Each disk | Besides |"
-    yield "|---|---|---|---|"
+    yield "Series of one VM, by group of metrics, and the queries that are sent for that group alone.\n"
+    yield "| Group | Each VM | Each disk | Besides | Queries |"
+    yield "|---|---|---|---|---|"
     for group, cost in COSTS.items():
-        yield f"| {group} | {cost.vm} | {cost.disk or ''} | {cost.besides} |"
+        yield f"| {group} | {cost.vm} | {cost.disk or ''} | {cost.besides} | {_spared(group)} |"
     total = Cost(sum(cost.vm for cost in COSTS.values()), sum(cost.disk for cost in COSTS.values()))
-    yield f"| all | {total.vm} | {total.disk} | |"
+    yield f"| all | {total.vm} | {total.disk} | | |"
     yield ""
+    yield f"Every group but `{ALWAYS}` can be switched off, for all VMs or, instead of what holds for all, for one:\n"
+    yield _EXAMPLE
+    yield "A group that is switched off has no series, and queries that nothing else needs are not sent.\n"
+
+
+def _spared(group: str) -> str:
+    kept = without(frozenset({group})).commands if group in OPTIONAL else CATALOG.commands
+    return " ".join(f"`{query.command}`" for query in CATALOG.queries if query.command not in kept)
 
 
 def _groups() -> Iterator[str]:

@@ -172,14 +172,16 @@ def cause(ended: Ended, _memory: Memory) -> Iterable[Sample]:
         yield ("unknown",), 1
 
 
-REMEMBER = (
+# Whatever is switched off: whether it is still the same VM, since else its counters begin anew; whether it still
+# answers, for which query-status is as good a heartbeat as any; and whether its end was announced.
+VITAL = (
     Remember("connected", None, note_version),
-    Remember("query-name", NameInfo, note_name),
     Remember("query-uuid", UuidInfo, note_uuid),
     *(Remember(name, None, note_change) for name in STATE_EVENTS),
     Remember("query-status", StatusInfo, note_status),
     Remember("WATCHDOG", Watchdog, note_watchdog),
 )
+REMEMBER = (Remember("query-name", NameInfo, note_name),)
 
 FAMILIES = (
     gauge(

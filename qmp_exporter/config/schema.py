@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -38,7 +38,7 @@ class Target:
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     allow_shared_monitor: bool = False
     query_block: bool = True
-    process_metrics: bool = True
+    disabled: frozenset[str] = frozenset()  # groups of metrics
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,20 @@ class Config:
     vms: tuple[Target, ...]
 
 
-def validate(document: Document, reserved_labels: Collection[str]) -> Config | None:
+class Known(NamedTuple):
+    """What the catalog of metrics has, which this package does not know by itself."""
+
+    labels: Collection[str] = ()  # that its metrics set themselves
+    groups: Collection[str] = ()  # that can be switched off
+
+
+NOTHING: Final = Known()
+
+
+def validate(document: Document, known: Known) -> Config | None:
     """Add everything wrong with the values to document.wrongs; None when there was something."""
     try:
-        content = File.model_validate(document.value, context=NEVER_A_LABEL | set(reserved_labels))
+        content = File.model_validate(document.value, context=known)
     except ValidationError as error:
         _explain(error.errors(include_url=False), document)
         return None
@@ -113,13 +123,24 @@ def _tcp(value: str) -> str:
     return value
 
 
+def _known(info: ValidationInfo) -> Known:
+    return info.context if isinstance(info.context, Known) else NOTHING
+
+
 def _label_name(name: str, info: ValidationInfo) -> str:
     if not re.fullmatch(LABEL_NAME, name):
         raise ValueError("not a label name, wanted letters, digits and _, no digit first")
     if name.startswith("__"):
         raise ValueError("reserved, wanted a name without __ in front: Prometheus keeps those to itself")
-    if name in (info.context or NEVER_A_LABEL):
+    if name in NEVER_A_LABEL or name in _known(info).labels:
         raise ValueError("reserved, wanted another name: the metrics or Prometheus set a label of this one")
+    return name
+
+
+def _group(name: str, info: ValidationInfo) -> str:
+    groups = _known(info).groups
+    if name not in groups:
+        raise ValueError(f"wanted a group of metrics that can be switched off: {', '.join(groups)}")
     return name
 
 
@@ -134,6 +155,14 @@ _LabelName = Annotated[
 _Labels = dict[_LabelName, Annotated[str, AfterValidator(_printable)]]
 
 
+class Metrics(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    disable: list[Annotated[str, AfterValidator(_group)]] = Field(
+        default=[], description="groups of metrics, which METRICS.md lists, that are not wanted"
+    )
+
+
 class VM(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -145,6 +174,7 @@ class VM(BaseModel):
     )
 
     query_block: bool | None = Field(default=None, description="for this VM, instead of what holds for all")
+    metrics: Metrics | None = Field(default=None, description="for this VM, instead of what holds for all")
 
     def target(self, file: "File") -> Target:
         return Target(
@@ -153,7 +183,7 @@ class VM(BaseModel):
             MappingProxyType(self.labels),
             self.allow_shared_monitor,
             file.query_block if self.query_block is None else self.query_block,
-            file.process_metrics,
+            frozenset((self.metrics or file.metrics).disable),
         )
 
 
@@ -168,9 +198,7 @@ class File(BaseModel):
     query_block: bool = Field(
         default=True, description="false: never ask query-block, which reads image files and can hang with the storage"
     )
-    process_metrics: bool = Field(
-        default=True, description="false: do not look into /proc for the processes behind the monitors"
-    )
+    metrics: Metrics = Field(Metrics(), description="which metrics are wanted; all unless said otherwise")
     vms: list[VM] = Field(description="a list of VMs, each with a name and a socket")
 
 
@@ -212,7 +240,9 @@ def _unknown_key(location: Location) -> tuple[Location, str, Location]:
 
 
 def _fields(location: Location) -> dict[str, str]:
-    model = VM if len(location) == 3 else File
+    models: dict[str, type[BaseModel]] = {"vms": VM, "metrics": Metrics}
+    inside = [step for step in location[:-1] if isinstance(step, str)]
+    model = models[inside[-1]] if inside else File
     return {name: model_field.description or name for name, model_field in model.model_fields.items()}
 
 

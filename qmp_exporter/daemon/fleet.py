@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import structlog
 
+from qmp_exporter.catalog import CATALOG, without
 from qmp_exporter.config import Target
-from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.page import Page
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.watch import Watch
@@ -20,10 +20,12 @@ log = structlog.get_logger()
 
 
 class Fleet:
-    def __init__(self, targets: tuple[Target, ...], dispatch: Dispatch, poll_interval: float, stats: Selfstats) -> None:
+    def __init__(self, targets: tuple[Target, ...], poll_interval: float, stats: Selfstats) -> None:
         self._stats = stats
-        self._watches = tuple(Watch(target, dispatch, poll_interval, stats, random.random) for target in targets)
-        self.page = Page(dispatch.families)
+        self._watches = tuple(
+            Watch(target, without(target.disabled), poll_interval, stats, random.random) for target in targets
+        )
+        self.page = Page(CATALOG.families)
         for watch in self._watches:
             self.page.add(watch.target.name, watch.target.labels)
         stats.count_targets(self.states)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import structlog
 
 from qmp_exporter import __version__
-from qmp_exporter.catalog import CATALOG
 from qmp_exporter.config import Config
 from qmp_exporter.daemon import systemd
 from qmp_exporter.daemon.exposition import Exposition
@@ -53,7 +52,7 @@ async def run(config: Config, options: Options) -> None:
     stats = Selfstats()
     stats.reload_successful.set(1)
     stats.reload_at.set(time.time())
-    fleet = Fleet(config.vms, CATALOG, config.poll_interval, stats)
+    fleet = Fleet(config.vms, config.poll_interval, stats)
     runner = await listen(application(fleet, Exposition(fleet, stats), options.telemetry_path), list(options.addresses))
     try:
         log.info("listening", version=__version__, addresses=" ".join(options.addresses), targets=len(config.vms))

@@ -117,7 +117,7 @@ class Watch:
 
         Not in a thread: these files are made without waiting for the process, in a tenth of a millisecond.
         """
-        pid = peer_pid(link.socket) if link.socket is not None and self.target.process_metrics else None
+        pid = peer_pid(link.socket) if link.socket is not None and "process" not in self.target.disabled else None
         while pid is not None:
             threads = self.vm.memory.vcpu_threads
             self.vm.process(read_process(pid, threads), time.time())

@@ -62,7 +62,7 @@ class Oracle(Collector):
 async def run(scale: Scale) -> str:
     stats = Selfstats()
     targets = tuple(Target(f"vm{number:04}", f"/run/qmp/vm{number:04}.sock") for number in range(1, scale.page_vms + 1))
-    fleet = Fleet(targets, CATALOG, POLL, stats)
+    fleet = Fleet(targets, POLL, stats)
     exposition = Exposition(fleet, stats)
     vms = {watch.target.name: watch.vm for watch in fleet._watches}
     polled = frozenset.union(*[_told(vm, name) for name, vm in vms.items()])

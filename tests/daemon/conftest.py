@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qmp_exporter.catalog import CATALOG
+from qmp_exporter.catalog import without
 from qmp_exporter.config import Target
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.watch import Watch
@@ -41,7 +41,8 @@ async def watch(directory: Path) -> AsyncIterator[Start]:
 
         def start(socket: str | Path = directory / "web01.sock", poll: float = NEVER, **target: object) -> Watched:
             stats = Selfstats()
-            watch = Watch(Target("web01", str(socket), **target), CATALOG, poll, stats, lambda: 0.5)
+            wanted = Target("web01", str(socket), **target)
+            watch = Watch(wanted, without(wanted.disabled), poll, stats, lambda: 0.5)
             tasks.append(group.create_task(watch.run()))
             return Watched(watch, stats)
 

@@ -10,7 +10,6 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from qmp_exporter.catalog import CATALOG
 from qmp_exporter.config import Target
 from qmp_exporter.daemon.exposition import LARGE, Exposition
 from qmp_exporter.daemon.fleet import Fleet
@@ -52,7 +51,7 @@ async def serve() -> AsyncIterator[Serve]:
 
         async def start(*targets: Target, path: str = "/metrics", watch: bool = False) -> Server:
             stats = Selfstats()
-            fleet = Fleet(targets, CATALOG, NEVER, stats)
+            fleet = Fleet(targets, NEVER, stats)
             runner = await listen(application(fleet, Exposition(fleet, stats), path), ["127.0.0.1:0"])
             runners.append(runner)
             if watch:

@@ -5,7 +5,6 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from qmp_exporter.catalog import CATALOG
 from qmp_exporter.config import Target
 from qmp_exporter.daemon.exposition import Exposition
 from qmp_exporter.daemon.fleet import Fleet
@@ -17,7 +16,7 @@ from watching import NEVER
 
 async def test_it_listens_on_several_addresses_at_once(directory: Path) -> None:
     stats = Selfstats()
-    fleet = Fleet((Target("web01", "/run/nothing.sock"),), CATALOG, NEVER, stats)
+    fleet = Fleet((Target("web01", "/run/nothing.sock"),), NEVER, stats)
     unix = str(directory / "metrics.sock")
     app = application(fleet, Exposition(fleet, stats), "/metrics")
     runner = await listen(app, ["127.0.0.1:0", "[::1]:0", f"unix:{unix}"])
@@ -40,6 +39,6 @@ async def test_it_listens_on_several_addresses_at_once(directory: Path) -> None:
 @pytest.mark.parametrize("address", ["", "10065", "host", "host:99999", "::1:80", "[::1]", "unix:relative", "a/b:80"])
 async def test_an_address_that_is_none_is_told(address: str) -> None:
     stats = Selfstats()
-    fleet = Fleet((), CATALOG, NEVER, stats)
+    fleet = Fleet((), NEVER, stats)
     with pytest.raises(AddressError, match="wanted :PORT, HOST:PORT"):
         await listen(application(fleet, Exposition(fleet, stats), "/metrics"), [address])

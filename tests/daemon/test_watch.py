@@ -272,3 +272,15 @@ async def test_query_block_can_be_switched_off_and_disks_still_have_their_names(
     await page.says('qemu_block_io_errors_total{action="report",device="drive-virtio-disk0",operation="write"}')
     await page.says('qemu_block_io_errors_total{action="stop",device="drive-virtio-disk1",operation="read"}', 0)
     assert "query-block" not in asked(monitor)
+
+
+async def test_a_group_that_is_switched_off_is_neither_shown_nor_asked_for(monitor: Monitor, watch: Start) -> None:
+    page = watch(poll=0.05, disabled=frozenset({"display", "memory", "block_stats"}))
+    await page.says("qemu_up")
+    monitor.vm.io_error(monitor.vm.blocks[0].id, "write", "stop")
+    await page.says('qemu_vm_state{state="io-error"}')
+    await eventually(lambda: asked(monitor).count("query-blockstats") > 2)  # for the errors that are counted in there
+    assert not {"query-vnc-servers", "query-spice", "query-balloon"} & set(asked(monitor))
+    families = {sample.split("{")[0] for sample in page.lines()}
+    assert not {"qemu_vnc_clients", "qemu_vnc_connections_total", "qemu_block_read_bytes_total"} & families
+    assert {"qemu_block_io_errors_total", "qemu_block_failed_operations_total"} <= families
