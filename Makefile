@@ -10,7 +10,7 @@ RELEASE ?= $(shell . /etc/os-release; [ "$$VERSION_CODENAME" = trixie ] && echo 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-qemu bench bench-smoke packages check format golden docs clean
+.PHONY: help run test test-qemu bench bench-smoke packages check format golden docs lock dist clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,15 @@ docs: .venv/.run ## METRICS.md from the catalog, the schema of the configuration
 	$(BIN)/qmp-exporter metrics > METRICS.md.new && mv METRICS.md.new METRICS.md
 	$(BIN)/python -c 'from qmp_exporter.config import json_schema; print(json_schema(), end="")' \
 	  > deploy/config.schema.json.new && mv deploy/config.schema.json.new deploy/config.schema.json
+
+lock: .venv/.dev ## requirements.lock: the newest of every dependency, with its hashes
+	$(BIN)/uv pip compile --quiet --no-config --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
+
+dist: .venv/.dev ## the wheel and the sdist in dist/
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation .
+	$(BIN)/twine check --strict dist/*
 
 clean: ## remove everything that make has made
 	rm -rf .venv .qemu .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

@@ -1,6 +1,7 @@
 """One line for each thing that happens."""
 
 import json
+import os
 
 import pytest
 import structlog
@@ -15,41 +16,62 @@ def _as_before() -> object:
 
 
 def test_logfmt_begins_with_time_level_and_message(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
     configure("info", "logfmt")
     structlog.get_logger().info("monitor lost", why="end of file", vm="web01")
-    out, err = capsys.readouterr()
+    out, err = capfd.readouterr()
     assert out == ""
     assert err.startswith("ts=2")
     assert err.endswith(' level=info msg="monitor lost" vm=web01 why="end of file"\n')
 
 
-def test_the_journal_stamps_its_lines_itself(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_the_journal_stamps_its_lines_itself_and_is_told_their_priority(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stderr = os.fstat(2)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{stderr.st_dev}:{stderr.st_ino}")
+    configure("debug", "logfmt")
+    log = structlog.get_logger()
+    log.debug("query")
+    log.info("ready")
+    log.warning("monitor lost")
+    log.error("broken")
+    assert capfd.readouterr().err.splitlines() == [
+        "<7>level=debug msg=query",
+        "<6>level=info msg=ready",
+        '<4>level=warning msg="monitor lost"',
+        "<3>level=error msg=broken",
+    ]
+
+
+def test_a_redirection_of_what_was_the_journal_gets_the_time_and_no_priority(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JOURNAL_STREAM", "8:1")
     configure("info", "logfmt")
     structlog.get_logger().info("ready")
-    assert capsys.readouterr().err == "level=info msg=ready\n"
+    line = capfd.readouterr().err
+    assert line.startswith("ts=2")
+    assert line.endswith(" level=info msg=ready\n")
 
 
-def test_json_is_one_object_a_line_whatever_the_peer_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_one_object_a_line_whatever_the_peer_said(capfd: pytest.CaptureFixture[str]) -> None:
     configure("info", "json")
     structlog.get_logger().warning("bad", text='a"b\nc\ud800')
-    line = capsys.readouterr().err
+    line = capfd.readouterr().err
     assert line.count("\n") == 1
     assert json.loads(line)["text"] == 'a"b\nc\ud800'
 
 
-def test_less_than_the_level_is_not_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_less_than_the_level_is_not_said(capfd: pytest.CaptureFixture[str]) -> None:
     configure("warn", "logfmt")
     structlog.get_logger().info("ready")
-    assert capsys.readouterr().err == ""
+    assert capfd.readouterr().err == ""
 
 
-def test_a_newline_in_a_value_does_not_make_a_second_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_newline_in_a_value_does_not_make_a_second_line(capfd: pytest.CaptureFixture[str]) -> None:
     configure("info", "logfmt")
     structlog.get_logger().warning("bad", text="one\ntwo level=error")
-    assert capsys.readouterr().err.count("\n") == 1
+    assert capfd.readouterr().err.count("\n") == 1

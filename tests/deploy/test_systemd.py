@@ -22,6 +22,12 @@ def test_systemd_has_nothing_to_say_against_the_unit(systemd_analyze, unit: Path
     assert systemd_analyze("verify", "--man=no", unit) == ""
 
 
+def test_systemd_has_nothing_to_say_against_the_port_that_it_opens(systemd_analyze, deploy: Path, unit: Path):
+    socket = unit.with_suffix(".socket")
+    socket.write_text((deploy / "systemd" / "qmp-exporter.socket").read_text())
+    assert systemd_analyze("verify", "--man=no", socket) == ""
+
+
 def test_the_unit_is_exposed_by_1_5_of_10_at_most(systemd_analyze, unit: Path):
     report = systemd_analyze("security", "--offline=true", "--threshold=15", "--no-pager", unit)
     assert re.search(r"Overall exposure level for qmp-exporter.service: [01]\.\d", report), report
@@ -39,4 +45,4 @@ def test_the_user_of_the_unit_is_the_one_that_is_made(deploy: Path):
 def test_the_directory_of_sockets_hands_its_group_on_and_shows_nothing_to_others(deploy: Path):
     lines = (deploy / "systemd" / "tmpfiles.conf").read_text().splitlines()
     (directory,) = (line for line in lines if not line.startswith("#") and line)
-    assert directory == "d /run/qmp 2770 libvirt-qemu qmp-exporter -"
+    assert directory == "d /run/qmp 2770 root qmp-exporter -"
