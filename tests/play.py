@@ -9,6 +9,7 @@ from qmp_exporter.catalog import CATALOG
 from qmp_exporter.core.agenda import QUERY_COMMANDS
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.page import Page
+from qmp_exporter.core.samples import LINGER
 from qmp_exporter.core.vm import Vm
 from qmp_exporter.core.wire import Event, Greeting
 
@@ -95,6 +96,11 @@ class Story:
         self._page.refresh("web01", self.vm.samples)
         samples = (line.rsplit(" ", 1) for line in self._page.text().splitlines() if not line.startswith("#"))
         return {name.replace(',vm="web01"', "").replace('{vm="web01"}', ""): float(value) for name, value in samples}
+
+    def scraped_for_long(self) -> None:
+        """Scrapes come and go, until what only waited to be seen once more has ended."""
+        for now in (self.now, self.now + LINGER):
+            self.vm.samples.leave(now)
 
     def says(self, sample: str, value: float) -> None:
         assert self.page().get(sample) == value, f"{sample} is {self.page().get(sample)}"

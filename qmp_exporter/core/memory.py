@@ -29,8 +29,9 @@ class Devices:
     def __init__(self) -> None:
         self.names: tuple[str, ...] = ()
         self.trays: tuple[str, ...] = ()
+        self.gone: frozenset[str] = frozenset()  # names that are no more; these three are for whoever looks to reset
         self.renamed: dict[str, str] = {}  # nodes met before it was known which device they belong to
-        self.news = False  # devices or trays are not the same as before; for whoever looks to reset
+        self.news = False  # devices or trays are not the same as before
         self.has_quorum = False
         self._by_node: dict[str, str] = {}
         self._below: dict[str, str] = {}  # the same of nodes below those: the file of an image, its backing images
@@ -46,6 +47,7 @@ class Devices:
             if one.node:
                 by_node[one.node[:MAX_NAME]] = name
         self.news |= tuple(names) != self.names
+        self.gone = (self.gone | frozenset(self.names)) - names.keys()
         self.names, self._by_node = tuple(names), by_node
         self._recognize(by_node)
 

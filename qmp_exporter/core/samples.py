@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterable
 
 from .family import OTHER, Family, Label, Labels, Sample
 
+LINGER = 300.0  # seconds on the page after the first scrape that came too late: a second Prometheus is to see it, too
+
 
 class Samples:
     """The numbers in `values[family index][labels]`.
@@ -12,9 +14,12 @@ class Samples:
     once, when it is born.  Keys are therefore always clean: valid, closed lists closed, never too many.
 
     The bound of an open label counts its values on all families together: 128 devices are 128, not 128 for each metric.
+
+    What a counter counted of a disk just before it was unplugged must still be seen: such a series is `leaving`, and
+    ends some time after a scrape has had it.
     """
 
-    __slots__ = ("_ended", "_families", "_known", "dirty", "limited", "values")
+    __slots__ = ("_ended", "_families", "_known", "_leaving", "dirty", "limited", "values")
 
     def __init__(self, families: tuple[Family, ...]) -> None:
         self._families = families
@@ -23,6 +28,7 @@ class Samples:
         self.limited = 0  # samples that found no room for a new value of an open label
         self._known: dict[str, set[str]] = {}  # the values of each open label; some may be gone by now
         self._ended = False  # series ended since they were gathered last
+        self._leaving: dict[tuple[int, Labels], float | None] = {}  # when they were scraped first since they are gone
 
     def count(self, index: int, changes: Iterable[Sample]) -> None:
         """An event: so many more of each."""
@@ -45,13 +51,16 @@ class Samples:
                 self.dirty.add(index)
 
     def replace(self, index: int, changes: Iterable[Sample]) -> None:
-        """A reply: these and no others."""
+        """A reply: these and no others, but for what is leaving."""
         old = self.values[index]
         new: dict[Labels, float] = {}
-        adds_up = self._families[index].kind != "gauge"  # of two by one name: their sum, or the one that was said last
+        kind = self._families[index].kind
+        adds_up = kind != "gauge"  # of two by one name: their sum, or the one that was said last
         for labels, value in changes:
             key = labels if labels in old else self._admit(index, labels, new)
             new[key] = value + new[key] if adds_up and key in new else value
+        if kind == "counter" and (self._leaving or new.keys() != old.keys()):
+            self._keep_for_now(index, old, new)
         if new != old:
             self._ended |= new.keys() != old.keys()
             self.values[index] = new
@@ -62,6 +71,7 @@ class Samples:
         values = self.values[index]
         for labels in foreseen:
             clean = labels if labels in values else self._admit(index, labels)
+            self._leaving.pop((index, clean), None)
             if clean not in values:
                 values[clean] = 0
                 self.dirty.add(index)
@@ -85,12 +95,32 @@ class Samples:
         self.values[index] = {labels: value for labels, value in left.items() if value}
         self._changed(index)
 
-    def retire(self, index: int, position: int, known: Collection[str]) -> None:
-        """End the series that never counted of what is not there any more; those that did count are history."""
-        values = self.values[index]
-        for labels in [labels for labels, value in values.items() if not value and labels[position] not in known]:
-            del values[labels]
-            self._changed(index)
+    def retire(self, index: int, position: int, gone: Collection[str]) -> None:
+        """What has one of these values of the label at `position` is leaving."""
+        for labels in self.values[index]:
+            if labels[position] in gone:
+                self._leaving.setdefault((index, labels))
+
+    def leave(self, now: float) -> None:
+        """A scrape is about to see these samples: end what others saw long enough ago, in seconds on any clock."""
+        if not self._leaving:
+            return
+        self._end([key for key, since in self._leaving.items() if since is not None and now - since >= LINGER])
+        self._leaving = {key: now if since is None else since for key, since in self._leaving.items()}
+
+    def _end(self, leaving: Collection[tuple[int, Labels]]) -> None:
+        for index, labels in leaving:
+            del self._leaving[index, labels]
+            if self.values[index].pop(labels, None) is not None:
+                self._changed(index)
+
+    def _keep_for_now(self, index: int, old: dict[Labels, float], new: dict[Labels, float]) -> None:
+        """Take over what a reply no longer has; what it has again stays for good."""
+        for labels in new:
+            self._leaving.pop((index, labels), None)
+        for labels in old.keys() - new.keys():
+            new[labels] = old[labels]
+            self._leaving.setdefault((index, labels))
 
     def _changed(self, index: int) -> None:
         """Series of this family ended."""
@@ -111,7 +141,8 @@ class Samples:
         known = self._known.setdefault(label.name, set())
         if value in known:
             return value
-        if len(known) >= label.limit and self._ended:
+        if len(known) >= label.limit and (self._ended or self._leaving):
+            self._end(tuple(self._leaving))  # what comes has a better claim to the room than what is gone
             self._gather(index, coming)
             known = self._known.setdefault(label.name, set())
         if len(known) >= label.limit:

@@ -174,8 +174,8 @@ class Vm:
             counted = self._counted.get(index, {})
             for old, new in renamings(counted, position, devices.renamed):
                 counted[new] = counted.get(new, 0) + counted.pop(old)
-            self.samples.retire(index, position, devices.names)
-        devices.renamed, devices.news = {}, False
+            self.samples.retire(index, position, devices.gone)
+        devices.renamed, devices.gone, devices.news = {}, frozenset(), False
         self._seed()
 
     def _seed(self) -> None:

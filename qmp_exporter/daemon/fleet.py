@@ -47,12 +47,13 @@ class Fleet:
 
     async def refresh(self) -> None:
         """Bring the page up to date with every VM."""
-        started = time.monotonic()
+        started, now = time.monotonic(), time.time()
         for number, watch in enumerate(self._watches, start=1):
             samples = watch.vm.samples
+            samples.leave(now)
             self.page.refresh(watch.target.name, samples)
-            self._stats.series_limited.inc(samples.limited)
-            samples.limited = 0
+            if samples.limited:
+                watch.count_limited()
             if number % TURN == 0:
                 await asyncio.sleep(0)
         self._stats.render_seconds.set(time.monotonic() - started)

@@ -43,6 +43,7 @@ class Watch:
         self._turn_at = float("inf")
         self._asked: dict[int, tuple[Query, float]] = {}
         self._next_id = 1
+        self._said_limited = False
         self._log = log.bind(vm=target.name, socket=target.socket)
 
     async def run(self) -> None:
@@ -161,6 +162,15 @@ class Watch:
             self.vm.failure(query, time.time())
         elif not self.vm.reply(query, message.value, time.time()):
             self._stats.command_errors.labels(query.command, "overtaken").inc()
+
+    def count_limited(self) -> None:
+        """Samples found no room for a new value of a label; the log says so once."""
+        samples = self.vm.samples
+        self._stats.series_limited.inc(samples.limited)
+        samples.limited = 0
+        if not self._said_limited:
+            self._said_limited = True
+            self._log.warning("too many values of a label: the rest is counted as other")
 
     def _count_bad(self, bad: BadMessage) -> None:
         self._stats.bad_messages.labels(bad.reason).inc()

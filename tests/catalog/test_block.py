@@ -244,6 +244,30 @@ def test_a_disk_that_is_unplugged_leaves_the_gauges():
     story.says_nothing_of('qemu_block_io_status{device="drive-virtio-disk0"')
 
 
+def test_what_an_unplugged_disk_counted_is_scraped_once_more_before_it_ends():
+    story = with_disks(DRIVE, CD)
+    story.happens("BLOCK_IO_ERROR", device="drive-virtio-disk0", operation="write", action="report")
+    story.answers("query-blockstats", [DRIVE | {"stats": {"wr_bytes": 512}}])
+    story.answers("query-block", [CD])
+    story.answers("query-blockstats", [])
+    story.vm.samples.leave(story.now)  # the first scrape since
+    story.says('qemu_block_io_errors_total{action="report",device="drive-virtio-disk0",operation="write"}', 1)
+    story.says('qemu_block_written_bytes_total{device="drive-virtio-disk0"}', 512)
+    story.scraped_for_long()
+    assert not any('device="drive-virtio-disk0"' in sample for sample in story.page())
+    story.says('qemu_block_tray_open{device="ide0-1-0"}', 0)
+
+
+def test_a_disk_that_is_plugged_in_again_stays_and_goes_on_counting():
+    story = with_disks(DRIVE, CD)
+    story.happens("BLOCK_IO_ERROR", device="drive-virtio-disk0", operation="write", action="report")
+    story.answers("query-block", [CD])
+    story.answers("query-block", [DRIVE, CD])
+    story.scraped_for_long()
+    story.says('qemu_block_io_errors_total{action="report",device="drive-virtio-disk0",operation="write"}', 1)
+    story.says('qemu_block_io_errors_total{action="stop",device="drive-virtio-disk0",operation="write"}', 0)
+
+
 # --- damaged images, images that need room, quorum
 
 FILE_OF = {"stats": {}, "node-name": "libvirt-1-storage"}

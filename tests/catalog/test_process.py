@@ -31,10 +31,12 @@ def test_what_the_host_does_not_tell_is_absent():
     story.says_nothing_of("qemu_process_open_fds")
 
 
-def test_a_process_that_can_no_longer_be_looked_at_is_gone_from_the_page():
+def test_a_process_that_can_no_longer_be_looked_at_leaves_the_page():
     story = Story()
     story.vm.process(PROCESS, story.now)
     story.vm.process(None, story.now)
+    story.says_nothing_of("qemu_process_resident_memory_bytes")
+    story.scraped_for_long()
     story.says_nothing_of("qemu_process_")
     story.says_nothing_of("qemu_vcpu_")
 

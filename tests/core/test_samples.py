@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmp_exporter.core.family import MAX_LABEL, OTHER, Label, counter, gauge, histogram
-from qmp_exporter.core.samples import Samples
+from qmp_exporter.core.samples import LINGER, Samples
 
 DEVICE = Label("device", "Which disk.", limit=4)
 OPERATION = Label("operation", "Which operation.", values=("read", "write"))
@@ -100,6 +100,36 @@ def test_a_reply_says_all_there_is():
     samples.replace(LEVEL, [(("disk0",), 1), (("disk1",), 2)])
     samples.replace(LEVEL, [(("disk1",), 2)])
     assert samples.values[LEVEL] == {("disk1",): 2}
+
+
+def test_what_a_counter_counted_of_a_device_that_is_gone_is_scraped_before_it_ends():
+    samples = fresh()
+    samples.replace(ERRORS, [(("disk0", "read"), 1), (("disk1", "read"), 2)])
+    samples.replace(ERRORS, [(("disk1", "read"), 3)])
+    for _ in range(3):
+        samples.leave(1000.0)
+    assert samples.values[ERRORS] == {("disk0", "read"): 1, ("disk1", "read"): 3}
+    samples.dirty.clear()
+    samples.leave(1000.0 + LINGER)
+    assert samples.values[ERRORS] == {("disk1", "read"): 3}
+    assert samples.dirty == {ERRORS}
+
+
+def test_what_comes_back_before_that_stays():
+    samples = fresh()
+    for replies in ([(("disk0", "read"), 1)], [], [(("disk0", "read"), 2)]):
+        samples.replace(ERRORS, replies)
+    samples.leave(1000.0)
+    samples.leave(1000.0 + LINGER)
+    assert samples.values[ERRORS] == {("disk0", "read"): 2}
+
+
+def test_what_comes_has_a_better_claim_to_the_room_than_what_is_gone():
+    samples = fresh()
+    for number in range(0, 40, 4):
+        samples.replace(ERRORS, [((f"disk{index}", "read"), 1) for index in range(number, number + 2)])
+        assert not any(device == OTHER for device, _ in samples.values[ERRORS])
+    assert samples.limited == 0
 
 
 def test_replies_that_name_new_devices_each_time_do_not_add_up():

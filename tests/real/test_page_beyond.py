@@ -354,6 +354,27 @@ async def test_a_migration_that_ends_well(boot, watch, migrate, poll):
     assert sum(page.family("qemu_migration_status").values()) == 1
 
 
+# Disks that come and go
+
+
+async def test_a_disk_that_is_plugged_in_starts_at_zero_and_unplugged_is_seen_once_more(boot, watch):
+    qemu = await boot(Machine(extra=trouble.SCSI))
+    exporter = await watch(qemu, poll=POLL)
+    await exporter.says("qemu_up 1")
+    await trouble.plug_in(qemu, "hot0")
+    counted = """
+        qemu_block_io_errors_total{action="stop",device="hot0",operation="write"} 0
+        qemu_block_io_nospace_errors_total{device="hot0"} 0
+        qemu_block_written_bytes_total{device="hot0"} 0
+    """
+    await exporter.says(counted)
+    await trouble.unplug(qemu, "hot0")
+    reply = "qemu_monitor_last_reply_timestamp_seconds"
+    unplugged = (await exporter.page())[reply]
+    await exporter.shows(lambda page: [] if page[reply] > unplugged + 2 else ["it was not polled since"])
+    await exporter.says(counted)
+
+
 # Memory, network, serial ports, reservations
 
 

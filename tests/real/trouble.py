@@ -17,6 +17,7 @@ from qmp_exporter.demo.qemu import Answer, Order, Qemu
 Layer = Literal["format", "storage"]
 GOOD_LBA = 8  # the sector of Order.READ_GOOD and WRITE_GOOD
 SECTOR = 512
+SCSI = ("-device", "virtio-scsi-pci,id=scsi0")
 BALLOON = ("-device", "virtio-balloon-pci,id=balloon0")
 PLUGGED = 128 * MIB  # by `WITH_A_DIMM`
 WITH_A_DIMM = (
@@ -72,6 +73,18 @@ async def node(qemu: Qemu, layer: Layer) -> str:
 async def measure_latency(qemu: Qemu, *boundaries: int) -> None:
     """From now on QEMU counts how long each request to the data disk takes; in nanoseconds."""
     await qemu.execute("block-latency-histogram-set", id=(await _disk(qemu))["qdev"], boundaries=boundaries)
+
+
+async def plug_in(qemu: Qemu, name: str) -> None:
+    """A disk of this name; needs Machine(extra=SCSI), from which it goes without the guest's consent."""
+    await qemu.execute("blockdev-add", driver="null-co", **{"node-name": f"{name}-node"})
+    await qemu.execute("device_add", driver="scsi-hd", bus="scsi0.0", drive=f"{name}-node", id=name)
+
+
+async def unplug(qemu: Qemu, name: str) -> None:
+    await qemu.execute("device_del", id=name)
+    await qemu.event("DEVICE_DELETED", device=name)
+    await qemu.execute("blockdev-del", **{"node-name": f"{name}-node"})
 
 
 async def _disk(qemu: Qemu) -> dict[str, Any]:
