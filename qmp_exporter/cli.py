@@ -148,7 +148,7 @@ def _demo(options: argparse.Namespace) -> int:
             address = wanted.addresses[0]
             url = f"http://{'localhost' if address.startswith(':') else ''}{address}{wanted.telemetry_path}"
             sys.stderr.write(f"Watching {vm.what}.\nLook at {url} and press Ctrl-C to end.\n")
-            await run(Config(DEMO_POLL, (Target("demo", vm.socket),)), wanted)
+            await run(Config((Target("demo", vm.socket, poll_interval=DEMO_POLL),)), wanted)
 
     configure(options.level, options.format)
     return _served(watch)

@@ -26,6 +26,7 @@ from pydantic_core import ErrorDetails
 from qmp_exporter.config.document import Document, Location, Wrong, quoted
 
 DURATION: Final = "(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?(?:([0-9]{1,9})ms)?"
+POLL_INTERVAL: Final = 15.0  # seconds
 LABEL_NAME: Final = "[a-zA-Z_][a-zA-Z0-9_]*"
 # Prometheus sets instance and job; le and quantile belong to histograms and summaries.
 NEVER_A_LABEL: Final = frozenset({"vm", "instance", "job", "le", "quantile"})
@@ -39,12 +40,12 @@ class Target:
     allow_shared_monitor: bool = False
     query_block: bool = True
     disabled: frozenset[str] = frozenset()  # groups of metrics
+    poll_interval: float = POLL_INTERVAL  # seconds
 
 
 @dataclass(frozen=True)
 class Config:
-    poll_interval: float  # seconds
-    vms: tuple[Target, ...]
+    vms: tuple[Target, ...] = ()
 
 
 class Known(NamedTuple):
@@ -64,7 +65,7 @@ def validate(document: Document, known: Known) -> Config | None:
     except ValidationError as error:
         _explain(error.errors(include_url=False), document)
         return None
-    return Config(content.poll_interval, tuple(vm.target(content) for vm in content.vms))
+    return Config(tuple(vm.target(content) for vm in content.vms))
 
 
 def json_schema() -> str:
@@ -184,6 +185,7 @@ class VM(BaseModel):
             self.allow_shared_monitor,
             file.query_block if self.query_block is None else self.query_block,
             frozenset((self.metrics or file.metrics).disable),
+            file.poll_interval,
         )
 
 
@@ -191,7 +193,7 @@ class File(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", title="Configuration of qmp-exporter")
 
     poll_interval: _Duration = Field(
-        15.0,
+        POLL_INTERVAL,
         description="how often a VM is asked for what it does not announce, from 1s to 1h",
         json_schema_extra={"default": "15s"},
     )

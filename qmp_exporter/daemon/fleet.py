@@ -1,9 +1,11 @@
-"""Targets -> the watches that run, and the page of all their VMs."""
+"""What the sources of targets want -> the watches that run, and the page of all their VMs."""
 
 import asyncio
+import contextlib
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 import structlog
 
@@ -11,56 +13,154 @@ from qmp_exporter.catalog import CATALOG, without
 from qmp_exporter.config import Target
 from qmp_exporter.core.page import Page
 from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.sources import Collision, Source, Sources
 from qmp_exporter.daemon.watch import Watch
 
 RESTART = 30.0  # seconds before a watch that met a bug of ours begins anew
-TURN = 40  # VMs rendered before the event loop gets a turn: some 10,000 samples, a few milliseconds
+TURN = 40  # VMs handled before the event loop gets a turn: some 10,000 samples rendered, a few milliseconds
 
 log = structlog.get_logger()
 
 
 class Fleet:
-    def __init__(self, targets: tuple[Target, ...], poll_interval: float, stats: Selfstats) -> None:
+    """`watches` has the watch of each VM by its name: its target and its vm are there to be read."""
+
+    def __init__(self, stats: Selfstats) -> None:
         self._stats = stats
-        self._watches = tuple(
-            Watch(target, without(target.disabled), poll_interval, stats, random.random) for target in targets
-        )
+        self._sources = Sources()
+        self._watches: dict[str, Watch] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._news = asyncio.Event()
+        self._collisions: Mapping[Collision, None] = {}
+        self._was_ready = False
+        self.watches: Mapping[str, Watch] = MappingProxyType(self._watches)
         self.page = Page(CATALOG.families)
-        for watch in self._watches:
-            self.page.add(watch.target.name, watch.target.labels)
         stats.count_targets(self.states)
+
+    def want(self, source: Source, targets: Iterable[Target], *, grace: float = 0.0) -> None:
+        """All targets that a source has now.
+
+        Those that it had before and that did not change keep their connection and their counters; changed ones begin
+        anew; gone ones are watched for `grace` more seconds, so that what they counted last is scraped.
+        """
+        self._sources.want(source, targets, grace, time.monotonic())
+        self._say_collisions()
+        if self._group is None:
+            self._settle(self._unsettled())
+        else:
+            self._news.set()
 
     async def run(self) -> None:
         """Watch all targets; never returns."""
-        async with asyncio.TaskGroup() as group:
-            for watch in self._watches:
-                group.create_task(_guard(watch), name=f"watch {watch.target.name}")
+        async with asyncio.TaskGroup() as self._group:
+            for watch in self._watches.values():
+                self._start(self._group, watch)
+            while True:
+                self._news.clear()
+                await self._settle_in_turns()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._until_due()):
+                        await self._news.wait()
+                if self._until_due() == 0:
+                    self._sources.expire(time.monotonic())
 
     def states(self) -> Iterator[str]:
         """The state of each target's monitor."""
-        return (watch.vm.monitor_state for watch in self._watches)
+        return (watch.vm.monitor_state for watch in self._watches.values())
 
     @property
     def ready(self) -> bool:
-        """Every target was tried once."""
-        return all(state != "connecting" for state in self.states())
+        """Every target was tried once; those that came later do not count."""
+        self._was_ready = self._was_ready or all(state != "connecting" for state in self.states())
+        return self._was_ready
 
     async def refresh(self) -> None:
         """Bring the page up to date with every VM."""
-        started, now = time.monotonic(), time.time()
-        for number, watch in enumerate(self._watches, start=1):
-            samples = watch.vm.samples
-            samples.leave(now)
-            self.page.refresh(watch.target.name, samples)
-            if samples.limited:
-                watch.count_limited()
+        started = time.monotonic()
+        for number, watch in enumerate(tuple(self._watches.values()), start=1):
+            if self._watches.get(watch.target.name) is watch:  # it may have ended while this waited for its turn
+                self._render(watch)
             if number % TURN == 0:
                 await asyncio.sleep(0)
         self._stats.render_seconds.set(time.monotonic() - started)
 
+    def _render(self, watch: Watch) -> None:
+        samples = watch.vm.samples
+        samples.leave(time.time())
+        self.page.refresh(watch.target.name, samples)
+        if samples.limited:
+            watch.count_limited()
 
-async def _guard(watch: Watch) -> None:
+    def _until_due(self) -> float | None:
+        due = self._sources.due
+        return None if due is None else max(0.0, due - time.monotonic())
+
+    async def _settle_in_turns(self) -> None:
+        """2,000 changes at once must not hold the event loop; what is wanted may change meanwhile."""
+        while names := self._unsettled():
+            for begin in range(0, len(names), TURN):
+                self._settle(names[begin : begin + TURN])
+                await asyncio.sleep(0)
+
+    def _unsettled(self) -> list[str]:
+        """Names whose watch is not what is wanted; first those that end, for another may want their monitor."""
+        chosen = self._sources.chosen
+        gone = [name for name in self._watches if name not in chosen]
+        return gone + [name for name in chosen if not self._is_settled(name)]
+
+    def _is_settled(self, name: str) -> bool:
+        watch = self._watches.get(name)
+        return (watch and watch.target) == self._sources.chosen.get(name)
+
+    def _settle(self, names: Iterable[str]) -> None:
+        for name in names:
+            if not self._is_settled(name):
+                ended = self._end(name)
+                if target := self._sources.chosen.get(name):
+                    self._begin(target, after=ended)
+
+    def _begin(self, target: Target, after: "asyncio.Task[None] | None") -> None:
+        watch = self._watches[target.name] = Watch(target, without(target.disabled), self._stats, random.random)
+        self.page.add(target.name, target.labels)
+        self._render(watch)  # at once, so that no page lacks its qemu_up
+        if self._group is not None:
+            self._start(self._group, watch, after)
+
+    def _start(self, group: asyncio.TaskGroup, watch: Watch, after: "asyncio.Task[None] | None" = None) -> None:
+        name = watch.target.name
+        self._running[name] = group.create_task(_guard(watch, after), name=f"watch {name}")
+
+    def _end(self, name: str) -> "asyncio.Task[None] | None":
+        """End a watch, if there is one; its task, which takes a moment to leave the monitor."""
+        if self._watches.pop(name, None) is None:
+            return None
+        self.page.forget(name)
+        task = self._running.pop(name, None)
+        if task is not None:
+            task.cancel()
+        return task
+
+    def _say_collisions(self) -> None:
+        collisions = self._sources.collisions
+        for source, target, same, other in collisions.keys() - self._collisions.keys():
+            log.warning(
+                "not watched: another target has the same",
+                same=same,
+                vm=target.name,
+                socket=target.socket,
+                source=source.name,
+                other_vm=other.name,
+                other_socket=other.socket,
+            )
+        self._collisions = collisions
+        self._stats.count_collisions(collision.same for collision in collisions)
+
+
+async def _guard(watch: Watch, after: "asyncio.Task[None] | None") -> None:
     """A bug that one VM brings out must not end the others' watches."""
+    if after is not None:
+        await asyncio.wait([after])  # a monitor serves one client
     while True:
         try:
             await watch.run()

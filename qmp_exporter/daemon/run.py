@@ -18,6 +18,7 @@ from qmp_exporter.daemon.fleet import Fleet
 from qmp_exporter.daemon.http import application
 from qmp_exporter.daemon.listen import listen
 from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.sources import STATIC
 
 DEFAULT_ADDRESS = ":10065"
 HEARTBEAT = 1.0  # seconds between two looks at how late the event loop is
@@ -52,7 +53,8 @@ async def run(config: Config, options: Options) -> None:
     stats = Selfstats()
     stats.reload_successful.set(1)
     stats.reload_at.set(time.time())
-    fleet = Fleet(config.vms, config.poll_interval, stats)
+    fleet = Fleet(stats)
+    fleet.want(STATIC, config.vms)
     runner = await listen(application(fleet, Exposition(fleet, stats), options.telemetry_path), list(options.addresses))
     try:
         log.info("listening", version=__version__, addresses=" ".join(options.addresses), targets=len(config.vms))

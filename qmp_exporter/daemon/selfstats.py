@@ -81,6 +81,13 @@ class Selfstats:
             "When a valid configuration was last read.",
             registry=registry,
         )
+        self._collisions = Gauge(
+            "qmp_exporter_target_collisions",
+            "Targets that are not watched, because another has the same name or the same socket.",
+            ("same",),
+            registry=registry,
+        )
+        self.count_collisions(())
         self.loop_lag = Gauge(
             "qmp_exporter_event_loop_lag_seconds",
             "The longest that the event loop was late in the last 15 seconds.",
@@ -95,6 +102,12 @@ class Selfstats:
     def count_targets(self, states: Callable[[], Iterable[str]]) -> None:
         """`states` tells the state of each target's monitor when a page is made."""
         self._registry.register(_Targets(states))
+
+    def count_collisions(self, same: Iterable[str]) -> None:
+        """`same`: for each target that is not watched, whether another has its name or its socket."""
+        tally = Tally(same)
+        for what in ("name", "socket"):
+            self._collisions.labels(what).set(tally[what])
 
     def text(self, *, openmetrics: bool) -> bytes:
         """The exposition of these metrics; in OpenMetrics with the `# EOF` that ends a page."""

@@ -30,13 +30,11 @@ log = structlog.get_logger()
 class Watch:
     """`chance` yields numbers in [0, 1): the jitter of polls and of the back-off."""
 
-    def __init__(
-        self, target: Target, dispatch: Dispatch, poll_interval: float, stats: Selfstats, chance: Callable[[], float]
-    ) -> None:
+    def __init__(self, target: Target, dispatch: Dispatch, stats: Selfstats, chance: Callable[[], float]) -> None:
         self.target = target
-        self.vm = Vm(dispatch, poll_interval, time.time(), frozenset() if target.query_block else {"query-block"})
+        unasked = frozenset() if target.query_block else {"query-block"}
+        self.vm = Vm(dispatch, target.poll_interval, time.time(), unasked)
         self._dispatch = dispatch
-        self._poll_interval = poll_interval
         self._stats = stats
         self._chance = chance
         self._wake = asyncio.Event()
@@ -122,7 +120,7 @@ class Watch:
         while pid is not None:
             threads = self.vm.memory.vcpu_threads
             self.vm.process(read_process(pid, threads), time.time())
-            await asyncio.sleep(self._poll_interval if threads else FIRST_LOOK)
+            await asyncio.sleep(self.target.poll_interval if threads else FIRST_LOOK)
 
     def _leave_alone_what_is_a_managers(self) -> None:
         """Looked at before each attempt: a link may lead elsewhere by now."""

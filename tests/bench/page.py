@@ -25,10 +25,10 @@ from qmp_exporter.core.wire import Event, Greeting, decode
 from qmp_exporter.daemon.exposition import Exposition
 from qmp_exporter.daemon.fleet import Fleet
 from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.sources import STATIC
 from qmp_exporter.simulator import COMMANDS, SimulatedVm, SpiceServer
 from qmp_exporter.simulator.commands import execute
 from qmp_exporter.simulator.wire import Request, encode
-from tests.bench.contest import POLL
 from tests.bench.scale import Scale
 from tests.bench.table import Number, numbers, ratio
 
@@ -62,9 +62,10 @@ class Oracle(Collector):
 async def run(scale: Scale) -> str:
     stats = Selfstats()
     targets = tuple(Target(f"vm{number:04}", f"/run/qmp/vm{number:04}.sock") for number in range(1, scale.page_vms + 1))
-    fleet = Fleet(targets, POLL, stats)
+    fleet = Fleet(stats)
+    fleet.want(STATIC, targets)
     exposition = Exposition(fleet, stats)
-    vms = {watch.target.name: watch.vm for watch in fleet._watches}
+    vms = {name: watch.vm for name, watch in fleet.watches.items()}
     polled = frozenset.union(*[_told(vm, name) for name, vm in vms.items()])
     samples = sum(len(values) for vm in vms.values() for values in vm.samples.values)
     await exposition.page(openmetrics=False, compressed=False)

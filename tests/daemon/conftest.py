@@ -41,8 +41,8 @@ async def watch(directory: Path) -> AsyncIterator[Start]:
 
         def start(socket: str | Path = directory / "web01.sock", poll: float = NEVER, **target: object) -> Watched:
             stats = Selfstats()
-            wanted = Target("web01", str(socket), **target)
-            watch = Watch(wanted, without(wanted.disabled), poll, stats, lambda: 0.5)
+            wanted = Target("web01", str(socket), poll_interval=poll, **target)
+            watch = Watch(wanted, without(wanted.disabled), stats, lambda: 0.5)
             tasks.append(group.create_task(watch.run()))
             return Watched(watch, stats)
 

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -16,6 +17,7 @@ from qmp_exporter.daemon.fleet import Fleet
 from qmp_exporter.daemon.http import application
 from qmp_exporter.daemon.listen import listen
 from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.sources import STATIC
 from qmp_exporter.simulator import Monitor, SimulatedVm
 from watching import NEVER, eventually
 
@@ -51,7 +53,8 @@ async def serve() -> AsyncIterator[Serve]:
 
         async def start(*targets: Target, path: str = "/metrics", watch: bool = False) -> Server:
             stats = Selfstats()
-            fleet = Fleet(targets, NEVER, stats)
+            fleet = Fleet(stats)
+            fleet.want(STATIC, (replace(target, poll_interval=NEVER) for target in targets))
             runner = await listen(application(fleet, Exposition(fleet, stats), path), ["127.0.0.1:0"])
             runners.append(runner)
             if watch:

@@ -11,12 +11,13 @@ from qmp_exporter.daemon.fleet import Fleet
 from qmp_exporter.daemon.http import application
 from qmp_exporter.daemon.listen import AddressError, listen
 from qmp_exporter.daemon.selfstats import Selfstats
-from watching import NEVER
+from qmp_exporter.daemon.sources import STATIC
 
 
 async def test_it_listens_on_several_addresses_at_once(directory: Path) -> None:
     stats = Selfstats()
-    fleet = Fleet((Target("web01", "/run/nothing.sock"),), NEVER, stats)
+    fleet = Fleet(stats)
+    fleet.want(STATIC, (Target("web01", "/run/nothing.sock"),))
     unix = str(directory / "metrics.sock")
     app = application(fleet, Exposition(fleet, stats), "/metrics")
     runner = await listen(app, ["127.0.0.1:0", "[::1]:0", f"unix:{unix}"])
@@ -39,6 +40,6 @@ async def test_it_listens_on_several_addresses_at_once(directory: Path) -> None:
 @pytest.mark.parametrize("address", ["", "10065", "host", "host:99999", "::1:80", "[::1]", "unix:relative", "a/b:80"])
 async def test_an_address_that_is_none_is_told(address: str) -> None:
     stats = Selfstats()
-    fleet = Fleet((), NEVER, stats)
+    fleet = Fleet(stats)
     with pytest.raises(AddressError, match="wanted :PORT, HOST:PORT"):
         await listen(application(fleet, Exposition(fleet, stats), "/metrics"), [address])

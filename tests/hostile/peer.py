@@ -26,7 +26,7 @@ class Peer:
 
     def __init__(self, stats: Selfstats | None = None) -> None:
         self.stats = stats or Selfstats()
-        self.watch = Watch(Target("web01", "/nowhere"), CATALOG, POLL, self.stats, lambda: 0.5)
+        self.watch = Watch(Target("web01", "/nowhere", poll_interval=POLL), CATALOG, self.stats, lambda: 0.5)
         self.now = 0.0
         self.asked: list[tuple[str, int]] = []  # what has no answer yet: a command and its id
         self.taken = 0  # messages that were good

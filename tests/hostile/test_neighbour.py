@@ -54,7 +54,7 @@ class Neighbours:
 
     def watch(self, monitor: Monitor, tasks: asyncio.TaskGroup) -> tuple[Watched, asyncio.Task[None]]:
         stats = Selfstats()
-        watch = Watch(Target(monitor.vm.name, str(monitor.address)), CATALOG, NEVER, stats, lambda: 0.5)
+        watch = Watch(Target(monitor.vm.name, str(monitor.address), poll_interval=NEVER), CATALOG, stats, lambda: 0.5)
         return Watched(watch, stats), tasks.create_task(watch.run())
 
     async def live_well(self, rounds: int = ROUNDS) -> None:

@@ -105,7 +105,7 @@ class Life:
 
     def _watch(self, socket: Path) -> tuple[Watched, asyncio.Task[None]]:
         stats = Selfstats()
-        watch = Watch(Target("web01", str(socket)), CATALOG, self._poll, stats, lambda: 0.5)
+        watch = Watch(Target("web01", str(socket), poll_interval=self._poll), CATALOG, stats, lambda: 0.5)
         return Watched(watch, stats), self._tasks.create_task(watch.run())
 
 
