@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmp_exporter.config import Config, ConfigError, Known, Target, json_schema, load, parse
+from qmp_exporter.config import Config, ConfigError, Known, Target, json_schema, load, parse, parse_targets
 
 ROOT = Path(__file__).parents[1]
 FILES = ROOT / "tests" / "configs"
@@ -58,7 +58,7 @@ def test_everything_said_in_the_file_arrives():
             allow_shared_monitor: yes
         """
     target = Target("web01", "@web01", {"tenant": "acme"}, allow_shared_monitor=True, poll_interval=90.5)
-    assert parse(text, "config.yaml") == Config((target,))
+    assert parse(text, "config.yaml") == Config((target,), defaults=Target("", "", poll_interval=90.5))
 
 
 def test_what_is_not_said_has_a_default():
@@ -212,3 +212,56 @@ def test_groups_of_metrics_are_switched_off_for_all_or_instead_for_one():
 def test_a_character_that_json_writes_as_two_escapes_is_one():
     (target,) = parse(r'{"vms": [{"name": "\ud83d\udc27", "socket": "/a"}]}', "config.yaml").vms
     assert target.name == "\N{PENGUIN}"
+
+
+def test_what_is_discovered_is_watched_as_the_entry_says_and_else_as_all_are():
+    plain, special, numbered = load(FILES / "good-discover.yaml").discover
+    assert plain.shared == Target("", "", poll_interval=30)
+    assert plain.grace == 900
+    assert special.shared == Target("", "", {"tenant": "acme"}, query_block=False, poll_interval=30, owner=0)
+    assert special.exclude == ("*-tmp.sock", "/run/by-hand/test-*/monitor")
+    assert special.grace == 0
+    assert numbered.shared.owner == 4711
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("/run/qmp/web01.sock", "web01"), ("/run/qmp/web.01.sock", "web.01"), ("/run/qmp/web01", "web01")],
+)
+def test_a_vm_is_named_after_its_socket_unless_something_else_is_said(path: str, name: str):
+    (entry,) = parse("discover: [{glob: /run/qmp/*}]", "config.yaml").discover
+    match = entry.name.search(path)
+    assert match
+    assert match["vm"] == name
+
+
+DEFAULTS = Target("", "", query_block=False, poll_interval=30)
+
+
+def test_a_file_of_targets_is_a_list_like_vms_and_what_it_leaves_open_is_as_in_the_configuration():
+    text = "[{name: web01, socket: /a}, {name: web02, socket: /b, query_block: true, labels: {tenant: acme}}]"
+    assert parse_targets(text, "targets.yaml", DEFAULTS) == (
+        Target("web01", "/a", query_block=False, poll_interval=30),
+        Target("web02", "/b", {"tenant": "acme"}, query_block=True, poll_interval=30),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "errors"),
+    [
+        ("", ['targets.yaml:1:1: found an empty file, wanted at least "[]"']),
+        ("vms: []", ["targets.yaml:1:1: found a mapping, wanted a list"]),
+        (
+            "- name: web01\n  sokcet: /a\n- name: web01\n  socket: 5\n",
+            [
+                'targets.yaml:2:3: [0].sokcet: unknown key, did you mean "socket"?',
+                'targets.yaml:3:9: [1].name: found "web01" as on line 1, wanted a name of its own for every VM',
+                'targets.yaml:4:11: [1].socket: found the number 5, wanted text: write it as "5"',
+            ],
+        ),
+    ],
+)
+def test_a_file_of_targets_has_its_mistakes_named_like_any_other(text: str, errors: list[str]):
+    with pytest.raises(ConfigError) as caught:
+        parse_targets(text, "targets.yaml", DEFAULTS)
+    assert list(caught.value.errors) == errors

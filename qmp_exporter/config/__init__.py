@@ -5,15 +5,58 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from qmp_exporter.config.document import ConfigError, Document, Location, Wrong, end, quoted, read
-from qmp_exporter.config.schema import NOTHING, Config, Known, Target, json_schema, validate
+from qmp_exporter.config.schema import json_schema, validate, validate_targets
+from qmp_exporter.config.targets import Config, Discover, Target
+from qmp_exporter.config.values import NOTHING, Known, printable
 
-__all__ = ["Config", "ConfigError", "Known", "Target", "json_schema", "load", "parse"]
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Discover",
+    "Known",
+    "Target",
+    "json_schema",
+    "load",
+    "load_targets",
+    "parse",
+    "parse_targets",
+    "printable",
+]
 
 ERRORS_SHOWN: Final = 50
 BYTES: Final = 4 << 20  # 2,000 VMs with three labels each are 0.2 MB
 
 
 def load(path: Path, known: Known = NOTHING) -> Config:
+    return parse(_text(path), str(path), known)
+
+
+def load_targets(path: Path, defaults: Target, known: Known = NOTHING) -> tuple[Target, ...]:
+    """A file with nothing but a list like `vms`; `defaults`: what the configuration says for all."""
+    return parse_targets(_text(path), str(path), defaults, known)
+
+
+def parse(text: str, source: str, known: Known = NOTHING) -> Config:
+    """Take 0.7 s of CPU for 2,000 VMs: whoever serves at the same time calls this in a thread."""
+    document = read(text, source, 'wanted at least "vms: []"')
+    config = validate(document, known)
+    _find_repeated_vms(document, ("vms",))
+    _find_repeated(document, ("discover",), "glob", str, "a glob of its own for every entry")
+    if config is None or document.wrongs:
+        raise ConfigError(_lines(source, document.wrongs))
+    return config
+
+
+def parse_targets(text: str, source: str, defaults: Target, known: Known = NOTHING) -> tuple[Target, ...]:
+    document = read(text, source, 'wanted at least "[]"')
+    targets = validate_targets(document, known, defaults)
+    _find_repeated_vms(document, ())
+    if document.wrongs:
+        raise ConfigError(_lines(source, document.wrongs))
+    return targets
+
+
+def _text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             raw = file.read(BYTES + 1)  # bounded: a device may never end
@@ -22,32 +65,27 @@ def load(path: Path, known: Known = NOTHING) -> Config:
     if len(raw) > BYTES:
         raise ConfigError([f"{path}: found more than {BYTES >> 20} MiB, wanted a configuration"])
     try:
-        text = raw.decode()
+        return raw.decode()
     except UnicodeDecodeError as error:
         place = end(raw[: error.start].decode())
         found = f"found the byte 0x{raw[error.start]:02x}, wanted text in UTF-8"
         raise ConfigError([f"{path}:{place}: {found}"]) from error
-    return parse(text, str(path), known)
 
 
-def parse(text: str, source: str, known: Known = NOTHING) -> Config:
-    """Take 0.7 s of CPU for 2,000 VMs: whoever serves at the same time calls this in a thread."""
-    document = read(text, source)
-    config = validate(document, known)
-    _find_repeated(document, "name", str, "a name of its own for every VM")
-    _find_repeated(document, "socket", _address, "a monitor of its own for every VM: it serves one client")
-    if config is None or document.wrongs:
-        raise ConfigError(_lines(source, document.wrongs))
-    return config
+def _find_repeated_vms(document: Document, where: Location) -> None:
+    _find_repeated(document, where, "name", str, "a name of its own for every VM")
+    _find_repeated(document, where, "socket", _address, "a monitor of its own for every VM: it serves one client")
 
 
-def _find_repeated(document: Document, key: str, same: Callable[[str], str], wanted: str) -> None:
+def _find_repeated(document: Document, where: Location, key: str, same: Callable[[str], str], wanted: str) -> None:
     """Look at the plain values: a mistake elsewhere in the file must not hide this one."""
-    vms = document.value.get("vms") if isinstance(document.value, dict) else None
+    entries = document.value
+    for step in where:
+        entries = entries.get(step) if isinstance(entries, dict) else None
     first: dict[str, Location] = {}
-    for index, vm in enumerate(vms if isinstance(vms, list) else ()):
-        value = vm.get(key) if isinstance(vm, dict) else None
-        location = ("vms", index, key)
+    for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+        value = entry.get(key) if isinstance(entry, dict) else None
+        location = (*where, index, key)
         if not isinstance(value, str):
             continue
         before = first.setdefault(same(value), location)

@@ -51,8 +51,9 @@ class Document:
         return named(value, self.raw.get(location, ""))
 
 
-def read(text: str, source: str) -> Document:
-    root = _compose(text, source)
+def read(text: str, source: str, least: str) -> Document:
+    """`least`: what an empty file is told."""
+    root = _compose(text, source, least)
     walk = _Walk(source)
     walk.document.values[()] = walk.document.keys[()] = _place(root.start_mark)
     walk.document.value = walk.value(root, ())
@@ -108,7 +109,7 @@ for _kind, _pattern in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(_pattern), list("-+.0123456789"))
 
 
-def _compose(text: str, source: str) -> yaml.Node:
+def _compose(text: str, source: str, least: str) -> yaml.Node:
     try:
         loader = _Loader(text)
     except yaml.reader.ReaderError as error:
@@ -124,7 +125,7 @@ def _compose(text: str, source: str) -> yaml.Node:
     except (ValueError, OverflowError) as error:  # an escape beyond Unicode, a %YAML version of 5,000 digits
         raise ConfigError([f"{source}:{_place(loader.get_mark())}: not valid YAML: {error}"]) from error
     if root is None:
-        raise ConfigError([f'{source}:1:1: found an empty file, wanted at least "vms: []"'])
+        raise ConfigError([f"{source}:1:1: found an empty file, {least}"])
     return root
 
 

@@ -1,71 +1,70 @@
 """Plain values of a configuration file → the values the daemon works with, or what is wrong with each; JSON Schema."""
 
 import difflib
-import ipaddress
 import json
 import re
-import unicodedata
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    WithJsonSchema,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import ErrorDetails
 
 from qmp_exporter.config.document import Document, Location, Wrong, quoted
+from qmp_exporter.config.targets import POLL_INTERVAL, Config, Discover, Target
+from qmp_exporter.config.values import (
+    FILE_NAME,
+    Glob,
+    Grace,
+    Group,
+    Known,
+    Labels,
+    Name,
+    Owner,
+    Pattern,
+    PollInterval,
+    Socket,
+    printable,
+)
 
-DURATION: Final = "(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?(?:([0-9]{1,9})ms)?"
-POLL_INTERVAL: Final = 15.0  # seconds
-LABEL_NAME: Final = "[a-zA-Z_][a-zA-Z0-9_]*"
-# Prometheus sets instance and job; le and quantile belong to histograms and summaries.
-NEVER_A_LABEL: Final = frozenset({"vm", "instance", "job", "le", "quantile"})
-
-
-@dataclass(frozen=True)
-class Target:
-    name: str
-    socket: str  # /path, @abstract or tcp:host:port
-    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
-    allow_shared_monitor: bool = False
-    query_block: bool = True
-    disabled: frozenset[str] = frozenset()  # groups of metrics
-    poll_interval: float = POLL_INTERVAL  # seconds
-
-
-@dataclass(frozen=True)
-class Config:
-    vms: tuple[Target, ...] = ()
+GRACE: Final = 900.0  # seconds: a few scrapes, and the `for` of an alert
+SOURCES: Final = ("vms", "discover", "files")  # a configuration has one of them
 
 
-class Known(NamedTuple):
-    """What the catalog of metrics has, which this package does not know by itself."""
-
-    labels: Collection[str] = ()  # that its metrics set themselves
-    groups: Collection[str] = ()  # that can be switched off
-
-
-NOTHING: Final = Known()
+_Exclude = Annotated[str, AfterValidator(printable)]
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 def validate(document: Document, known: Known) -> Config | None:
     """Add everything wrong with the values to document.wrongs; None when there was something."""
+    content = _checked(File, document, known)
+    if content is None:
+        return None
+    if not content.model_fields_set & set(SOURCES):
+        text = f"missing, wanted {File.model_fields['vms'].description} (or {' or '.join(SOURCES[1:])})"
+        document.wrongs.append(Wrong(document.values[()], ("vms",), text))
+    defaults = content.defaults()
+    return Config(
+        tuple(vm.target(defaults) for vm in content.vms),
+        tuple(entry.discover(defaults) for entry in content.discover),
+        tuple(content.files),
+        defaults,
+    )
+
+
+def validate_targets(document: Document, known: Known, defaults: Target) -> tuple[Target, ...]:
+    """The same for a file with nothing but a list of targets; `defaults`: what the configuration says for all."""
+    content = _checked(Targets, document, known)
+    return tuple(vm.target(defaults) for vm in content.root) if content else ()
+
+
+def _checked(model: type[_Model], document: Document, known: Known) -> _Model | None:
     try:
-        content = File.model_validate(document.value, context=known)
+        return model.model_validate(document.value, context=known)
     except ValidationError as error:
         _explain(error.errors(include_url=False), document)
         return None
-    return Config(tuple(vm.target(content) for vm in content.vms))
 
 
 def json_schema() -> str:
@@ -78,121 +77,70 @@ class _WithoutTitles(GenerateJsonSchema):
         return False
 
 
-def _duration(value: object) -> float:
-    match = re.fullmatch(DURATION, value) if isinstance(value, str) else None
-    hours, minutes, seconds, milliseconds = (int(part or 0) for part in (match.groups() if match else "0000"))
-    duration = hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
-    if not 1 <= duration <= 3600:
-        raise ValueError("wanted a duration from 1s to 1h, such as 15s or 1m30s")
-    return duration
-
-
-def _printable(value: str) -> str:
-    for character in value:
-        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
-            raise ValueError(f"wanted text without control characters, U+{ord(character):04X} is one")
-    return value
-
-
-def _name(value: str) -> str:
-    if not 1 <= len(value) <= 128:
-        raise ValueError(f"with {len(value)} characters, wanted 1 to 128")
-    return _printable(value)
-
-
-def _socket(value: str) -> str:
-    _printable(value)
-    if value.startswith("tcp:"):
-        return _tcp(value)
-    if not re.fullmatch("@.+|/.*[^/]", value):
-        raise ValueError("wanted an absolute path, @name of an abstract socket, or tcp:host:port")
-    size = len(value.removeprefix("@").encode())
-    if size > 107:
-        raise ValueError(f"with {size} bytes, wanted at most 107: Linux has room for no more")
-    return value
-
-
-def _tcp(value: str) -> str:
-    match = re.fullmatch(r"tcp:(\[([^\[\]]+)\]|[^:\[\]\s]+):([0-9]{1,5})", value)
-    if not match or not 1 <= int(match[3]) <= 65535:
-        raise ValueError("wanted tcp:host:port or tcp:[IPv6 address]:port, with a port from 1 to 65535")
-    if match[2]:
-        try:
-            ipaddress.IPv6Address(match[2])
-        except ValueError:
-            raise ValueError("wanted an IPv6 address in the brackets, as in tcp:[::1]:4444") from None
-    return value
-
-
-def _known(info: ValidationInfo) -> Known:
-    return info.context if isinstance(info.context, Known) else NOTHING
-
-
-def _label_name(name: str, info: ValidationInfo) -> str:
-    if not re.fullmatch(LABEL_NAME, name):
-        raise ValueError("not a label name, wanted letters, digits and _, no digit first")
-    if name.startswith("__"):
-        raise ValueError("reserved, wanted a name without __ in front: Prometheus keeps those to itself")
-    if name in NEVER_A_LABEL or name in _known(info).labels:
-        raise ValueError("reserved, wanted another name: the metrics or Prometheus set a label of this one")
-    return name
-
-
-def _group(name: str, info: ValidationInfo) -> str:
-    groups = _known(info).groups
-    if name not in groups:
-        raise ValueError(f"wanted a group of metrics that can be switched off: {', '.join(groups)}")
-    return name
-
-
-_Duration = Annotated[
-    float, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": f"^(?=.){DURATION}$"})
-]
-_Name = Annotated[str, AfterValidator(_name), Field(description="the VM's name: the label vm of its metrics")]
-_Socket = Annotated[str, AfterValidator(_socket), Field(description="its monitor: /path, @name or tcp:host:port")]
-_LabelName = Annotated[
-    str, AfterValidator(_label_name), WithJsonSchema({"type": "string", "pattern": f"^{LABEL_NAME}$"})
-]
-_Labels = dict[_LabelName, Annotated[str, AfterValidator(_printable)]]
-
-
 class Metrics(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    disable: list[Annotated[str, AfterValidator(_group)]] = Field(
+    disable: list[Group] = Field(
         default=[], description="groups of metrics, which METRICS.md lists, that are not wanted"
     )
 
 
-class VM(BaseModel):
+class Watched(BaseModel):
+    """What can be said of a VM, however it is found."""
+
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    name: _Name
-    socket: _Socket
-    labels: _Labels = Field({}, description="labels on every metric of this VM")
+    labels: Labels = Field({}, description="labels on every metric of this VM")
     allow_shared_monitor: bool = Field(
         default=False, description="true: take even a monitor that libvirt or Proxmox needs for itself"
     )
-
     query_block: bool | None = Field(default=None, description="for this VM, instead of what holds for all")
     metrics: Metrics | None = Field(default=None, description="for this VM, instead of what holds for all")
 
-    def target(self, file: "File") -> Target:
-        return Target(
-            self.name,
-            self.socket,
-            MappingProxyType(self.labels),
-            self.allow_shared_monitor,
-            file.query_block if self.query_block is None else self.query_block,
-            frozenset((self.metrics or file.metrics).disable),
-            file.poll_interval,
+    def shared(self, defaults: Target) -> Target:
+        return replace(
+            defaults,
+            labels=MappingProxyType(self.labels),
+            allow_shared_monitor=self.allow_shared_monitor,
+            query_block=defaults.query_block if self.query_block is None else self.query_block,
+            disabled=defaults.disabled if self.metrics is None else frozenset(self.metrics.disable),
         )
+
+
+class VM(Watched):
+    name: Name
+    socket: Socket
+
+    def target(self, defaults: Target) -> Target:
+        return replace(self.shared(defaults), name=self.name, socket=self.socket)
+
+
+class DiscoverEntry(Watched):
+    model_config = ConfigDict(title="Discover")
+
+    glob: Glob = Field(description="the paths of the sockets, such as /run/qmp/*.sock")
+    name: Pattern = Field(
+        re.compile(FILE_NAME),
+        description="a regular expression that is searched in the path; its group vm is the VM's name",
+        json_schema_extra={"default": FILE_NAME},
+    )
+    exclude: list[_Exclude] = Field([], description="globs of paths, or of file names, that are no VMs")
+    owner: Owner | None = Field(default=None, description="the user, by name or number, who has to own the socket")
+    grace: Grace = Field(
+        GRACE,
+        description="how long a VM is still on the page when its socket is gone, from 0s to 24h",
+        json_schema_extra={"default": "15m"},
+    )
+
+    def discover(self, defaults: Target) -> Discover:
+        shared = replace(self.shared(defaults), owner=self.owner)
+        return Discover(self.glob, self.name, tuple(self.exclude), self.grace, shared)
 
 
 class File(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", title="Configuration of qmp-exporter")
 
-    poll_interval: _Duration = Field(
+    poll_interval: PollInterval = Field(
         POLL_INTERVAL,
         description="how often a VM is asked for what it does not announce, from 1s to 1h",
         json_schema_extra={"default": "15s"},
@@ -201,7 +149,17 @@ class File(BaseModel):
         default=True, description="false: never ask query-block, which reads image files and can hang with the storage"
     )
     metrics: Metrics = Field(Metrics(), description="which metrics are wanted; all unless said otherwise")
-    vms: list[VM] = Field(description="a list of VMs, each with a name and a socket")
+    vms: list[VM] = Field([], description="a list of VMs, each with a name and a socket")
+    discover: list[DiscoverEntry] = Field([], description="a list of globs of sockets, looked for every 5 seconds")
+    files: list[Glob] = Field([], description="globs of YAML files with lists like vms, read again when they change")
+
+    def defaults(self) -> Target:
+        disabled = frozenset(self.metrics.disable)
+        return Target("", "", query_block=self.query_block, disabled=disabled, poll_interval=self.poll_interval)
+
+
+class Targets(RootModel[list[VM]]):
+    """A file that `files` names."""
 
 
 WANTED: Final = {
@@ -242,10 +200,12 @@ def _unknown_key(location: Location) -> tuple[Location, str, Location]:
 
 
 def _fields(location: Location) -> dict[str, str]:
-    models: dict[str, type[BaseModel]] = {"vms": VM, "metrics": Metrics}
+    models: dict[str, type[BaseModel]] = {"vms": VM, "discover": DiscoverEntry, "metrics": Metrics}
     inside = [step for step in location[:-1] if isinstance(step, str)]
-    model = models[inside[-1]] if inside else File
-    return {name: model_field.description or name for name, model_field in model.model_fields.items()}
+    top = VM if isinstance(location[0], int) else File
+    model = models[inside[-1]] if inside else top
+    own_first = sorted(model.model_fields, key=lambda name: name not in model.__annotations__)
+    return {name: model.model_fields[name].description or name for name in own_first}
 
 
 def _bad_value(error: ErrorDetails, document: Document) -> str:

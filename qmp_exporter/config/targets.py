@@ -1,0 +1,41 @@
+"""What a configuration says, checked and frozen: the values that the daemon works with."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+POLL_INTERVAL: Final = 15.0  # seconds
+
+
+@dataclass(frozen=True)
+class Target:
+    name: str
+    socket: str  # /path, @abstract or tcp:host:port
+    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    allow_shared_monitor: bool = False
+    query_block: bool = True
+    disabled: frozenset[str] = frozenset()  # groups of metrics
+    poll_interval: float = POLL_INTERVAL  # seconds
+    owner: int | None = None  # the user whose socket it has to be
+
+
+DEFAULTS: Final = Target("", "")
+
+
+@dataclass(frozen=True)
+class Discover:
+    glob: str
+    name: re.Pattern[str]  # searched in a path; its group vm is the VM's name
+    exclude: tuple[str, ...] = ()
+    grace: float = 0.0  # seconds that a VM is still watched for when its socket is gone
+    shared: Target = DEFAULTS  # what its targets have in common, without a name and a socket
+
+
+@dataclass(frozen=True)
+class Config:
+    vms: tuple[Target, ...] = ()
+    discover: tuple[Discover, ...] = ()
+    files: tuple[str, ...] = ()  # globs of files with more targets
+    defaults: Target = DEFAULTS  # what a target in one of those files leaves open

@@ -1,0 +1,150 @@
+"""One value of a configuration file → what it means, or the sentence that says what was wanted instead."""
+
+import ipaddress
+import pwd
+import re
+import unicodedata
+from collections.abc import Callable, Collection
+from typing import Annotated, Final, NamedTuple
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
+
+DURATION: Final = "(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?(?:([0-9]{1,9})ms)?"
+LABEL_NAME: Final = "[a-zA-Z_][a-zA-Z0-9_]*"
+FILE_NAME: Final = r"(?P<vm>[^/]+?)(\.[^/.]*)?$"  # without what is after its last dot
+# Prometheus sets instance and job; le and quantile belong to histograms and summaries.
+NEVER_A_LABEL: Final = frozenset({"vm", "instance", "job", "le", "quantile"})
+
+
+class Known(NamedTuple):
+    """What the catalog of metrics has, which this package does not know by itself."""
+
+    labels: Collection[str] = ()  # that its metrics set themselves
+    groups: Collection[str] = ()  # that can be switched off
+
+
+NOTHING: Final = Known()
+
+
+def _between(least: str, most: str, example: str) -> Callable[[object], float]:
+    """What reads a duration between these two: text -> seconds."""
+    low, high = _seconds(least), _seconds(most)
+
+    def read(value: object) -> float:
+        seconds = _seconds(value) if isinstance(value, str) else None
+        if seconds is None or low is None or high is None or not low <= seconds <= high:
+            raise ValueError(f"wanted a duration from {least} to {most}, such as {example}")
+        return seconds
+
+    return read
+
+
+def _seconds(text: str) -> float | None:
+    match = re.fullmatch(DURATION, text) if text else None
+    if match is None:
+        return None
+    hours, minutes, seconds, milliseconds = (int(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
+
+
+def printable(value: str) -> str:
+    for character in value:
+        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
+            raise ValueError(f"wanted text without control characters, U+{ord(character):04X} is one")
+    return value
+
+
+def _name(value: str) -> str:
+    if not 1 <= len(value) <= 128:
+        raise ValueError(f"with {len(value)} characters, wanted 1 to 128")
+    return printable(value)
+
+
+def _socket(value: str) -> str:
+    printable(value)
+    if value.startswith("tcp:"):
+        return _tcp(value)
+    if not re.fullmatch("@.+|/.*[^/]", value):
+        raise ValueError("wanted an absolute path, @name of an abstract socket, or tcp:host:port")
+    size = len(value.removeprefix("@").encode())
+    if size > 107:
+        raise ValueError(f"with {size} bytes, wanted at most 107: Linux has room for no more")
+    return value
+
+
+def _tcp(value: str) -> str:
+    match = re.fullmatch(r"tcp:(\[([^\[\]]+)\]|[^:\[\]\s]+):([0-9]{1,5})", value)
+    if not match or not 1 <= int(match[3]) <= 65535:
+        raise ValueError("wanted tcp:host:port or tcp:[IPv6 address]:port, with a port from 1 to 65535")
+    if match[2]:
+        try:
+            ipaddress.IPv6Address(match[2])
+        except ValueError:
+            raise ValueError("wanted an IPv6 address in the brackets, as in tcp:[::1]:4444") from None
+    return value
+
+
+def _known(info: ValidationInfo) -> Known:
+    return info.context if isinstance(info.context, Known) else NOTHING
+
+
+def _label_name(name: str, info: ValidationInfo) -> str:
+    if not re.fullmatch(LABEL_NAME, name):
+        raise ValueError("not a label name, wanted letters, digits and _, no digit first")
+    if name.startswith("__"):
+        raise ValueError("reserved, wanted a name without __ in front: Prometheus keeps those to itself")
+    if name in NEVER_A_LABEL or name in _known(info).labels:
+        raise ValueError("reserved, wanted another name: the metrics or Prometheus set a label of this one")
+    return name
+
+
+def _group(name: str, info: ValidationInfo) -> str:
+    groups = _known(info).groups
+    if name not in groups:
+        raise ValueError(f"wanted a group of metrics that can be switched off: {', '.join(groups)}")
+    return name
+
+
+def _glob(value: str) -> str:
+    if not re.fullmatch("/.*[^/]", printable(value)):
+        raise ValueError("wanted an absolute path, in which * stands for any part of a name")
+    return value
+
+
+_WANTED_PATTERN: Final = r"a regular expression with a group named vm, such as (?P<vm>[^/]+)\.sock$"
+
+
+def _pattern(value: object) -> re.Pattern[str]:
+    if not isinstance(value, str):
+        raise ValueError(f"wanted {_WANTED_PATTERN}")  # noqa: TRY004  pydantic turns no other into an error of the file
+    try:
+        pattern = re.compile(value)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"wanted a regular expression: {error}") from error
+    if "vm" not in pattern.groupindex:
+        raise ValueError(f"wanted {_WANTED_PATTERN}")
+    return pattern
+
+
+def _owner(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32:
+        return value
+    try:
+        return pwd.getpwnam(value if isinstance(value, str) else "").pw_uid
+    except (KeyError, ValueError):
+        raise ValueError("wanted a user of this host, by name or number") from None
+
+
+_TEXT = {"type": "string", "pattern": f"^(?=.){DURATION}$"}
+PollInterval = Annotated[float, BeforeValidator(_between("1s", "1h", "15s or 1m30s")), WithJsonSchema(_TEXT)]
+Grace = Annotated[float, BeforeValidator(_between("0s", "24h", "15m or 1h30m")), WithJsonSchema(_TEXT)]
+Name = Annotated[str, AfterValidator(_name), Field(description="the VM's name: the label vm of its metrics")]
+Socket = Annotated[str, AfterValidator(_socket), Field(description="its monitor: /path, @name or tcp:host:port")]
+LabelName = Annotated[
+    str, AfterValidator(_label_name), WithJsonSchema({"type": "string", "pattern": f"^{LABEL_NAME}$"})
+]
+Labels = dict[LabelName, Annotated[str, AfterValidator(printable)]]
+Group = Annotated[str, AfterValidator(_group)]
+Glob = Annotated[str, AfterValidator(_glob)]
+Pattern = Annotated[re.Pattern[str], BeforeValidator(_pattern), WithJsonSchema({"type": "string", "format": "regex"})]
+Owner = Annotated[int, BeforeValidator(_owner), WithJsonSchema({"type": ["string", "integer"]})]
