@@ -13,10 +13,11 @@ import structlog
 from qmp_exporter import __version__
 from qmp_exporter.config import Config
 from qmp_exporter.daemon import systemd
+from qmp_exporter.daemon.connections import Plain
 from qmp_exporter.daemon.exposition import Exposition
 from qmp_exporter.daemon.fleet import Fleet
 from qmp_exporter.daemon.http import application
-from qmp_exporter.daemon.listen import listen
+from qmp_exporter.daemon.listen import listening
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.sources import STATIC
 
@@ -55,14 +56,14 @@ async def run(config: Config, options: Options) -> None:
     stats.reload_at.set(time.time())
     fleet = Fleet(stats)
     fleet.want(STATIC, config.vms)
-    runner = await listen(application(fleet, Exposition(fleet, stats), options.telemetry_path), list(options.addresses))
-    try:
+    app = application(fleet, Exposition(fleet, stats), options.telemetry_path)
+    async with listening(app, options.addresses, Plain(), stats):
         log.info("listening", version=__version__, addresses=" ".join(options.addresses), targets=len(config.vms))
         systemd.notify("READY=1", f"STATUS=Watching {len(config.vms)} monitors")
-        await _until(stop, fleet, stats)
-    finally:
-        systemd.notify("STOPPING=1")
-        await runner.cleanup()
+        try:
+            await _until(stop, fleet, stats)
+        finally:
+            systemd.notify("STOPPING=1")
     log.info("stopped")
 
 

@@ -71,6 +71,23 @@ class Selfstats:
             "Samples that found no room for a new value of a label on their VM and went to other.",
             registry=registry,
         )
+        self.http_connections = Gauge(
+            "qmp_exporter_http_connections",
+            "Connections to this exporter, by what they are at: the request is awaited (request), it is being answered "
+            "(answer), the next one may come (idle), they were told to close (close).",
+            ("phase",),
+            registry=registry,
+        )
+        self.http_closed = Counter(
+            "qmp_exporter_http_connections_closed_total",
+            "Connections that the exporter cut off: the time for a phase was over (request, answer, idle, close), the "
+            "header of a request was too large (size), the TLS handshake failed (handshake), the place was needed for "
+            "a newcomer or the memory for another answer (crowded).",
+            ("reason",),
+            registry=registry,
+        )
+        for reason in ("request", "answer", "idle", "close", "size", "handshake", "crowded"):
+            self.http_closed.labels(reason)
         self.reload_successful = Gauge(
             "qmp_exporter_config_last_reload_successful",
             "1 if the configuration was valid when it was last read.",

@@ -1,6 +1,7 @@
 """The pages as a scraper and a person get them."""
 
 import asyncio
+import contextlib
 import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -12,10 +13,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from qmp_exporter.config import Target
+from qmp_exporter.daemon.connections import Plain
 from qmp_exporter.daemon.exposition import LARGE, Exposition
 from qmp_exporter.daemon.fleet import Fleet
 from qmp_exporter.daemon.http import application
-from qmp_exporter.daemon.listen import listen
+from qmp_exporter.daemon.listen import listening
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.sources import STATIC
 from qmp_exporter.simulator import Monitor, SimulatedVm
@@ -47,25 +49,26 @@ Serve = Callable[..., Awaitable[Server]]
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
     """Serve targets at an address, and watch them if asked to."""
-    runners = []
-    async with asyncio.TaskGroup() as group, aiohttp.ClientSession(auto_decompress=False) as session:
+    async with (
+        asyncio.TaskGroup() as group,
+        contextlib.AsyncExitStack() as served,
+        aiohttp.ClientSession(auto_decompress=False) as session,
+    ):
         watching = []
 
         async def start(*targets: Target, path: str = "/metrics", watch: bool = False) -> Server:
             stats = Selfstats()
             fleet = Fleet(stats)
             fleet.want(STATIC, (replace(target, poll_interval=NEVER) for target in targets))
-            runner = await listen(application(fleet, Exposition(fleet, stats), path), ["127.0.0.1:0"])
-            runners.append(runner)
+            app = application(fleet, Exposition(fleet, stats), path)
+            (address,) = await served.enter_async_context(listening(app, ["127.0.0.1:0"], Plain(), stats))
             if watch:
                 watching.append(group.create_task(fleet.run()))
-            return Server(fleet, session, f"http://127.0.0.1:{runner.addresses[0][1]}")
+            return Server(fleet, session, f"http://127.0.0.1:{address[1]}")
 
         yield start
         for task in watching:
             task.cancel()
-        for runner in runners:
-            await runner.cleanup()
 
 
 TARGET = Target("web01", "/run/nothing.sock", {"tenant": 'ac"me\\\n'})
