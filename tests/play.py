@@ -14,7 +14,6 @@ from qmp_exporter.core.vm import Vm
 from qmp_exporter.core.wire import Event, Greeting
 
 BOOT = 1_700_000_000.0  # seconds since the epoch, when the story begins
-QUERIES = {query.command: query for query in (QUERY_COMMANDS, *CATALOG.queries)}
 
 
 class Story:
@@ -23,6 +22,7 @@ class Story:
     def __init__(self, *, connected: bool = True, version: str = "10.0.2", dispatch: Dispatch = CATALOG) -> None:
         self.now = BOOT
         self.vm = Vm(dispatch, poll_interval=15.0, at=self.now)
+        self._queries = {query.reply: query for query in (QUERY_COMMANDS, *CATALOG.queries, *dispatch.queries)}
         self._page = Page(CATALOG.families)
         self._page.add("web01", {})
         if connected:
@@ -34,7 +34,10 @@ class Story:
         """`commands`: what QEMU says it has; None: all that the catalog knows."""
         self._pass()
         self.vm.connected(Greeting(version), self.now, self.now, chance=0.0)
-        self.answers("query-commands", [{"name": name} for name in commands or QUERIES])
+        self.answers(
+            "query-commands",
+            [{"name": name} for name in commands or {query.command for query in self._queries.values()}],
+        )
 
     def disconnects(self) -> None:
         self._pass()
@@ -57,9 +60,9 @@ class Story:
         self.vm.event(Event(name, raw(data), self.now if at is None else at), self.now)
 
     def asks(self, command: str) -> None:
-        """A query is sent, whether it is its turn or not."""
+        """A query is sent, whether it is its turn or not; by what its reply is called."""
         self._pass()
-        self.vm.agenda.ask(QUERIES[command], self.now)
+        self.vm.agenda.ask(self._queries[command], self.now)
 
     def answers(self, command: str, value: Any) -> None:
         """A query is sent and answered at once.
@@ -74,12 +77,12 @@ class Story:
 
         :raise BadMessage: as Vm does.
         """
-        return self.vm.reply(QUERIES[command], raw(value), self.now)
+        return self.vm.reply(self._queries[command], raw(value), self.now)
 
     def refuses(self, command: str) -> None:
         """A query is answered by an error."""
         self.asks(command)
-        self.vm.failure(QUERIES[command], self.now)
+        self.vm.failure(self._queries[command], self.now)
 
     def wants(self) -> set[str]:
         """The queries that would be asked next, if nothing else happened and no time passed; they count as answered."""

@@ -5,7 +5,7 @@ from functools import cache
 
 from qmp_exporter.core.dispatch import Dispatch
 
-from . import block, block_stats, cpu, device, disk, display, guest, job, memory, migration, monitor, process, vm
+from . import block, block_stats, cpu, device, disk, display, guest, job, kvm, memory, migration, monitor, process, vm
 
 GROUPS = {
     "monitor": monitor.FAMILIES,
@@ -20,6 +20,7 @@ GROUPS = {
     "block_job": job.FAMILIES,
     "display": display.FAMILIES,
     "process": process.FAMILIES,
+    "kvm": kvm.FAMILIES,
 }
 
 ALWAYS = "monitor"  # whether a VM can be reached is not to be switched off
@@ -35,6 +36,7 @@ REMEMBER = {
     "block": disk.REMEMBER,
     "display": display.REMEMBER,
     "process": cpu.REMEMBER,
+    "kvm": kvm.REMEMBER,
 }
 
 QUERIES = (
@@ -53,22 +55,25 @@ OF_A_MACHINE = ("vm", "guest", "memory", "migration", "device", "display")
 
 
 @cache
-def without(groups: frozenset[str]) -> Dispatch:
+def without(groups: frozenset[str], kvm_stats: tuple[str, ...] = ()) -> Dispatch:
     """The catalog with these groups switched off, made once and shared by all VMs that do without the same.
 
     Their families stay where they are, so that one page serves all VMs, but nothing feeds them; a query that feeds
-    nothing is not asked.
+    nothing is not asked.  The group kvm is on for those who name the statistics they want.
     """
+    if not kvm_stats:
+        groups |= {"kvm"}
     families = tuple(
         replace(family, sources=()) if group in groups else family
         for group, members in GROUPS.items()
         for family in members
     )
     remember = tuple(row for group, rows in REMEMBER.items() if group not in groups for row in rows)
+    queries = (*QUERIES, *kvm.queries(kvm_stats))
     fed = {source.name for family in families for source in family.sources} | {row.name for row in remember}
     return Dispatch(
         families,
-        queries=tuple(query for query in QUERIES if query.command in fed),
+        queries=tuple(query for query in queries if query.reply in fed),
         remember=remember,
         needs={family.name: vm.QUERY_STATUS for group in OF_A_MACHINE for family in GROUPS[group]},
     )

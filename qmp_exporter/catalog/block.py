@@ -193,7 +193,7 @@ FAMILIES = (
         "qemu_block_medium_inserted",
         "1 while a removable drive has a medium, by query-block, and by query-blockstats for those with a tray.",
         query(QUERY_BLOCK, medium),
-        Source(QUERY_BLOCKSTATS.command, QUERY_BLOCKSTATS.returns, medium_in_tray, replaces=False),
+        Source(QUERY_BLOCKSTATS.reply, QUERY_BLOCKSTATS.returns, medium_in_tray, replaces=False),
         labels=(DEVICE,),
     ),
     counter(

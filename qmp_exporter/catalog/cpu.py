@@ -3,8 +3,8 @@
 from msgspec import Struct, field
 
 from qmp_exporter.catalog.qapi import Int
-from qmp_exporter.core.family import Query, Remember, Sample, gauge, query
-from qmp_exporter.core.memory import Memory
+from qmp_exporter.core.family import Label, Query, Remember, Sample, gauge, query
+from qmp_exporter.core.memory import MAX_NAME, Memory
 
 
 class CpuInfo(Struct, frozen=True):
@@ -12,6 +12,7 @@ class CpuInfo(Struct, frozen=True):
 
     index: Int = field(name="cpu-index")
     thread_id: Int = field(name="thread-id")
+    qom_path: str = field(name="qom-path", default="")
 
 
 # Does not stop vCPUs to ask them, unlike the query-cpus before it.  With the poll, since vCPUs are plugged in silently.
@@ -19,8 +20,15 @@ QUERY_CPUS_FAST = Query("query-cpus-fast", list[CpuInfo], every="poll")
 QUERIES = (QUERY_CPUS_FAST,)
 
 
+VCPU = Label("vcpu", "The vCPU's index.", limit=512)
+
+
 def note_threads(cpus: list[CpuInfo], memory: Memory) -> None:
     memory.vcpu_threads = {cpu.index: cpu.thread_id for cpu in cpus}
+
+
+def note_paths(cpus: list[CpuInfo], memory: Memory) -> None:
+    memory.vcpu_paths = {cpu.qom_path[:MAX_NAME]: cpu.index for cpu in cpus}
 
 
 def vcpus(cpus: list[CpuInfo], _memory: Memory) -> tuple[Sample, ...]:
@@ -28,5 +36,6 @@ def vcpus(cpus: list[CpuInfo], _memory: Memory) -> tuple[Sample, ...]:
 
 
 REMEMBER = (Remember("query-cpus-fast", list[CpuInfo], note_threads),)
+REMEMBER_PATHS = (Remember("query-cpus-fast", list[CpuInfo], note_paths),)
 
 FAMILIES = (gauge("qemu_vcpus", "Number of vCPUs, by query-cpus-fast.", query(QUERY_CPUS_FAST, vcpus)),)

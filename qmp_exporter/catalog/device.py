@@ -99,8 +99,7 @@ def pr_managers(told: list[PrManager], _memory: Memory) -> Iterable[Sample]:
 
 def memory_unplug_error(_payload: None, memory: Memory) -> tuple[Sample, ...]:
     """Where QEMU sends DEVICE_UNPLUG_GUEST_ERROR for the same error, that one counts."""
-    version = tuple(int(part) for part in memory.version.split(".") if part)
-    return () if version >= ERROR_OF_ALL_DEVICES_SINCE else once(None, memory)
+    return () if memory.is_qemu(ERROR_OF_ALL_DEVICES_SINCE) else once(None, memory)
 
 
 REMEMBER = (

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable
 
-from qmp_exporter.core.family import Label, Sample, counter, gauge, host
+from qmp_exporter.catalog.cpu import VCPU
+from qmp_exporter.core.family import Sample, counter, gauge, host
 from qmp_exporter.core.memory import Memory
 from qmp_exporter.core.process import ProcessInfo
-
-VCPU = Label("vcpu", "The vCPU's index.", limit=512)
 
 
 def cpu_seconds(process: ProcessInfo | None, _memory: Memory) -> Iterable[Sample]:

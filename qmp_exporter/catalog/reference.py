@@ -29,6 +29,11 @@ vms:
 """
 
 
+_KVM = """The group `kvm` is empty until the configuration names what is wanted: `metrics: {kvm_stats: [exits]}`.
+The names are those that `query-stats-schemas` tells, and that `/sys/kernel/debug/kvm` has; histograms are left out.
+"""
+
+
 class Cost(NamedTuple):
     """Series of a group: of each VM, of each of its disks, and what comes besides where it applies."""
 
@@ -50,7 +55,9 @@ COSTS = {
     "block_job": Cost(18, 0, "14 for each job"),
     "display": Cost(10),
     "process": Cost(3, 0, "2 for each vCPU"),
+    "kvm": Cost(0, 0, "1 for each statistic that is named in the configuration, and 1 for each of a vCPU"),
 }
+EVERYTHING = without(frozenset(), kvm_stats=("exits",))
 MANY = 5  # metrics of one label, beyond which a table is easier to read without their names
 
 
@@ -72,11 +79,12 @@ def _costs() -> Iterator[str]:
     yield f"Every group but `{ALWAYS}` can be switched off, for all VMs or, instead of what holds for all, for one:\n"
     yield _EXAMPLE
     yield "A group that is switched off has no series, and queries that nothing else needs are not sent.\n"
+    yield _KVM
 
 
 def _spared(group: str) -> str:
-    kept = without(frozenset({group})).commands if group in OPTIONAL else CATALOG.commands
-    return " ".join(f"`{query.command}`" for query in CATALOG.queries if query.command not in kept)
+    kept = without(frozenset({group}), kvm_stats=("exits",)).commands if group in OPTIONAL else EVERYTHING.commands
+    return " ".join(dict.fromkeys(f"`{query.command}`" for query in EVERYTHING.queries if query.command not in kept))
 
 
 def _groups() -> Iterator[str]:
@@ -140,7 +148,10 @@ def _queries() -> Iterator[str]:
     yield "|---|---|---|"
     when = {"connect": "at connect", "poll": "at connect, every poll", "slow": "at connect, every minute at most"}
     often = ", every poll while there is reason to"
-    for query in CATALOG.queries:
+    for query in EVERYTHING.queries:
         after = " ".join(f"`{event}`" for event in query.after)
-        yield f"| `{query.command}` | {when[query.every]}{often if query.often_while else ''} | {after} |"
+        of = f" of {query.of}" if query.of else ""
+        asked = when[query.every] + (often if query.often_while else "")
+        since = f", from QEMU {'.'.join(map(str, query.since))}" if query.since else ""
+        yield f"| `{query.command}`{of} | {asked}{since} | {after} |"
     yield ""

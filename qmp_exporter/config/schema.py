@@ -19,6 +19,7 @@ from qmp_exporter.config.values import (
     Grace,
     Group,
     Known,
+    KvmStat,
     Labels,
     Name,
     Owner,
@@ -29,6 +30,7 @@ from qmp_exporter.config.values import (
 )
 
 GRACE: Final = 900.0  # seconds: a few scrapes, and the `for` of an alert
+KVM_STATS: Final = 64  # names; KVM has some 60, and each of a vCPU is a series
 SOURCES: Final = ("vms", "discover", "files")  # a configuration has one of them
 
 
@@ -83,6 +85,12 @@ class Metrics(BaseModel):
     disable: list[Group] = Field(
         default=[], description="groups of metrics, which METRICS.md lists, that are not wanted"
     )
+    kvm_stats: list[KvmStat] = Field(
+        default=[], max_length=KVM_STATS, description="names of what KVM counts that is wanted, from QEMU 8.1 on"
+    )
+
+    def chosen(self, defaults: Target) -> Target:
+        return replace(defaults, disabled=frozenset(self.disable), kvm_stats=tuple(dict.fromkeys(self.kvm_stats)))
 
 
 class Watched(BaseModel):
@@ -99,11 +107,10 @@ class Watched(BaseModel):
 
     def shared(self, defaults: Target) -> Target:
         return replace(
-            defaults,
+            self.metrics.chosen(defaults) if self.metrics else defaults,
             labels=MappingProxyType(self.labels),
             allow_shared_monitor=self.allow_shared_monitor,
             query_block=defaults.query_block if self.query_block is None else self.query_block,
-            disabled=defaults.disabled if self.metrics is None else frozenset(self.metrics.disable),
         )
 
 
@@ -154,8 +161,7 @@ class File(BaseModel):
     files: list[Glob] = Field([], description="globs of YAML files with lists like vms, read again when they change")
 
     def defaults(self) -> Target:
-        disabled = frozenset(self.metrics.disable)
-        return Target("", "", query_block=self.query_block, disabled=disabled, poll_interval=self.poll_interval)
+        return self.metrics.chosen(Target("", "", query_block=self.query_block, poll_interval=self.poll_interval))
 
 
 class Targets(RootModel[list[VM]]):
@@ -168,6 +174,7 @@ WANTED: Final = {
     "list_type": "a list",
     "model_type": "a mapping",
     "string_type": "text",
+    "too_long": f"at most {KVM_STATS} of them",
 }
 
 

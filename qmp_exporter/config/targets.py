@@ -17,6 +17,7 @@ class Target:
     allow_shared_monitor: bool = False
     query_block: bool = True
     disabled: frozenset[str] = frozenset()  # groups of metrics
+    kvm_stats: tuple[str, ...] = ()  # names of what KVM counts
     poll_interval: float = POLL_INTERVAL  # seconds
     owner: int | None = None  # the user whose socket it has to be
 

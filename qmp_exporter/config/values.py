@@ -105,6 +105,12 @@ def _group(name: str, info: ValidationInfo) -> str:
     return name
 
 
+def _kvm_stat(name: str) -> str:
+    if not re.fullmatch("[a-z][a-z0-9_]{0,63}", name):
+        raise ValueError("wanted a name of KVM, such as exits: small letters, digits and _")
+    return name
+
+
 def _glob(value: str) -> str:
     if not re.fullmatch("/.*[^/]", printable(value)):
         raise ValueError("wanted an absolute path, in which * stands for any part of a name")
@@ -145,6 +151,7 @@ LabelName = Annotated[
 ]
 Labels = dict[LabelName, Annotated[str, AfterValidator(printable)]]
 Group = Annotated[str, AfterValidator(_group)]
+KvmStat = Annotated[str, AfterValidator(_kvm_stat)]
 Glob = Annotated[str, AfterValidator(_glob)]
 Pattern = Annotated[re.Pattern[str], BeforeValidator(_pattern), WithJsonSchema({"type": "string", "format": "regex"})]
 Owner = Annotated[int, BeforeValidator(_owner), WithJsonSchema({"type": ["string", "integer"]})]

@@ -32,10 +32,15 @@ class Agenda:
     """
 
     def __init__(
-        self, queries: tuple[Query, ...], poll_interval: float, often: Callable[[Query], bool] = lambda _: False
+        self,
+        queries: tuple[Query, ...],
+        poll_interval: float,
+        often: Callable[[Query], bool] = lambda _: False,
+        suits: Callable[[Query], bool] = lambda _: True,
     ) -> None:
-        """`often`: whether a query that is not always polled is polled now."""
+        """`often`: whether a query that is not always polled is polled now; `suits`: whether this QEMU may be asked."""
         self._queries = queries
+        self._suits = suits
         self._poll_interval = poll_interval
         self._often = often
         self.stop()
@@ -67,7 +72,9 @@ class Agenda:
         """QEMU has these commands (None: it would not say, and is taken to have all).  They are wanted now."""
         names = frozenset(query.command for query in self._queries) if commands is None else frozenset(commands)
         self._offered = tuple(
-            query for query in self._queries if query.command in names and query.instead_of_newer not in names
+            query
+            for query in self._queries
+            if query.command in names and query.instead_of_newer not in names and self._suits(query)
         )
         self._settles = {}
         for query in self._offered:

@@ -49,6 +49,7 @@ class Dispatch:
         self.families = families
         self.queries = queries
         self.commands = frozenset(query.command for query in (QUERY_COMMANDS, *queries))
+        self._replies = frozenset(query.reply for query in (QUERY_COMMANDS, *queries))
         self._check_names()
         self._feeds = self._compile(remember)
         self.zeros = tuple(
@@ -91,7 +92,7 @@ class Dispatch:
         grouped: dict[str, dict[Any, tuple[list[Note[Any]], list[tuple[int, Apply, Read[Any]]]]]] = {}
 
         def group(name: str, payload: Any) -> tuple[list[Note[Any]], list[tuple[int, Apply, Read[Any]]]]:
-            known = name in self.commands or name in LIFE or name in {ANY_EVENT, ANY_REPLY, HOST} or name.isupper()
+            known = name in self._replies or name in LIFE or name in {ANY_EVENT, ANY_REPLY, HOST} or name.isupper()
             if not known:
                 raise ValueError(f"{name}: neither an event, nor a query of the catalog, nor one of {LIFE}")
             return grouped.setdefault(name, {}).setdefault(payload, ([], []))

@@ -68,7 +68,8 @@ class Query:
     or tell what hardly changes.  `often_while`: asked with each poll as long as this holds.
     `after`: events that this query settles; a reply that one of them overtook is dropped and asked again.
     `spacing`: seconds between two of them, so that a storm of events costs QEMU's main loop little.
-    `instead_of_newer`: not sent where QEMU has that newer command.
+    `instead_of_newer`: not sent where QEMU has that newer command.  `since`: not sent to a QEMU before this one.
+    `arguments`: a JSON object.  `of`: what tells it from others that ask the same command for something else.
     """
 
     command: str
@@ -78,10 +79,18 @@ class Query:
     spacing: float = 0.05
     instead_of_newer: str = ""
     often_while: Callable[[Memory], bool] | None = None
+    since: tuple[int, ...] = ()
+    arguments: bytes = b""
+    of: str = ""
+
+    @property
+    def reply(self) -> str:
+        """What its reply is called where rows are fed: the command, and of what where there are several."""
+        return f"{self.command} of {self.of}" if self.of else self.command
 
 
 class Source(NamedTuple):
-    """What feeds a row: `name` is an event, a command, or a word of the link's own life (`connected` ...)."""
+    """What feeds a row: `name` is an event, a reply, or a word of the link's own life (`connected` ...)."""
 
     name: str
     payload: Any  # the type to decode into; None: the payload is not looked at
@@ -113,7 +122,7 @@ def signal(name: str, read: Read[None]) -> Source:
 
 
 def query(asked: Query, read: Read[Any]) -> Source:
-    return Source(asked.command, asked.returns, read, replaces=True)
+    return Source(asked.reply, asked.returns, read, replaces=True)
 
 
 def host(read: Read[ProcessInfo | None]) -> Source:

@@ -197,7 +197,9 @@ class Memory:
         "run_state",
         "run_state_hint",
         "run_state_since",
+        "stat_types",
         "uuid",
+        "vcpu_paths",
         "vcpu_threads",
         "version",
         "vnc",
@@ -209,6 +211,8 @@ class Memory:
         self.vnc = VncClients()
         self.name = self.uuid = self.version = ""  # who it is, as far as it was told
         self.vcpu_threads: dict[int, int] = {}  # thread id of each vCPU, as query-cpus-fast said last
+        self.vcpu_paths: dict[str, int] = {}  # QOM path of each vCPU, as it said, too
+        self.stat_types: dict[tuple[str, str], str] = {}  # StatsType by target and name
         self.ports = Ports()
         self.has_balloon = False
         self.migrating = False  # a migration is under way, outgoing or incoming
@@ -218,6 +222,10 @@ class Memory:
         self.run_state_since = 0.0
         self.run_state_hint = 0.0  # when an event said that the run state was changing
         self.ending = False  # the end of this QEMU was announced
+
+    def is_qemu(self, since: tuple[int, ...]) -> bool:
+        """Whether it is this version of QEMU or a later one."""
+        return tuple(int(part) for part in self.version.split(".") if part) >= since
 
     def learn_uuid(self, uuid: str) -> None:
         """A VM of the same name may be another one; without -uuid, which is all zeros then, nobody can tell."""

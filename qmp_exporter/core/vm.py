@@ -33,7 +33,7 @@ class Vm:
         self.samples = Samples(dispatch.families)
         self.memory = Memory()
         queries = tuple(query for query in dispatch.queries if query.command not in unasked)
-        self.agenda = Agenda(queries, poll_interval, self._often)
+        self.agenda = Agenda(queries, poll_interval, self._often, self._suits)
         self.monitor_state = ""
         self._resynced = False
         self._seeded = False
@@ -92,7 +92,7 @@ class Vm:
             if query is QUERY_COMMANDS:
                 self._offer(query, value)
             elif self.agenda.answered(query):
-                self._feed(query.command, value)
+                self._feed(query.reply, value)
             else:
                 return False
         finally:
@@ -115,6 +115,9 @@ class Vm:
 
     def _often(self, query: Query) -> bool:
         return query.often_while is not None and query.often_while(self.memory)
+
+    def _suits(self, query: Query) -> bool:
+        return self.memory.is_qemu(query.since)
 
     def _forget(self) -> None:
         for index in self._dispatch.perishable:

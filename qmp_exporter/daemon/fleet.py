@@ -121,7 +121,9 @@ class Fleet:
                     self._begin(target, after=ended)
 
     def _begin(self, target: Target, after: "asyncio.Task[None] | None") -> None:
-        watch = self._watches[target.name] = Watch(target, without(target.disabled), self._stats, random.random)
+        watch = self._watches[target.name] = Watch(
+            target, without(target.disabled, target.kvm_stats), self._stats, random.random
+        )
         self.page.add(target.name, target.labels)
         self._render(watch)  # at once, so that no page lacks its qemu_up
         if self._group is not None:

@@ -116,12 +116,13 @@ class Link(QMPClient):
         """The connection's own, while there is one; to look at, not to use."""
         return self._writer.get_extra_info("socket") if self._writer is not None else None
 
-    def ask(self, command: str, identifier: int) -> None:
-        """Send a query; its reply is heard like everything else.
+    def ask(self, command: str, identifier: int, arguments: bytes = b"") -> None:
+        """Send a query, with a JSON object of arguments; its reply is heard like everything else.
 
         :raise NotAllowed: it is not on the allow-list.
         """
-        self._write(command, b'{"execute": "%s", "id": %d}' % (command.encode(), identifier))
+        more = b', "arguments": ' + arguments if arguments else b""
+        self._write(command, b'{"execute": "%s", "id": %d%s}' % (command.encode(), identifier, more))
 
     async def close(self) -> None:
         """End the session at once: a connection left waiting in QEMU's queue would become the owner later."""

@@ -133,7 +133,7 @@ class Watch:
         self._asked[identifier] = (query, now)
         if len(self._asked) > MAX_ASKED:
             del self._asked[next(iter(self._asked))]
-        link.ask(query.command, identifier)
+        link.ask(query.command, identifier, query.arguments)
 
     def _hear(self, message: Message) -> None:
         """Every message of the monitor, in the order of the wire.

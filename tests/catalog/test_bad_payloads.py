@@ -53,7 +53,7 @@ HISTOGRAM = {"boundaries": [1000], "bins": [1, 1]}
 REPLIES = {
     "query-status": {"status": "paused", "running": False},
     "query-name": {"name": "web02"},
-    "query-cpus-fast": [{"cpu-index": 0, "thread-id": 1000}],
+    "query-cpus-fast": [{"cpu-index": 0, "thread-id": 1000, "qom-path": "/machine/unattached/device[0]"}],
     "query-uuid": {"UUID": "6a3c1f0e-6d2f-4c53-9f0a-0123456789ab"},
     "query-block": [
         {

@@ -97,6 +97,10 @@ BEYOND = {
     "qemu_process_open_fds": ("gauge", ()),
     "qemu_vcpu_cpu_seconds_total": ("counter", ("vcpu",)),
     "qemu_vcpu_run_delay_seconds_total": ("counter", ("vcpu",)),
+    "qemu_kvm_stat_total": ("counter", ("stat",)),
+    "qemu_kvm_stat_level": ("gauge", ("stat",)),
+    "qemu_kvm_vcpu_stat_total": ("counter", ("vcpu", "stat")),
+    "qemu_kvm_vcpu_stat_level": ("gauge", ("vcpu", "stat")),
 }
 ALL = CORE | BEYOND
 
@@ -158,7 +162,7 @@ CLOSED = {
     ("qemu_quorum_bad_reports_total", "type"): {"read", "write", "flush", "unknown"},
     ("qemu_migration_status", "status"): MIGRATION_STATUS | {"unknown"},
 }  # fmt: skip
-OPEN = {"device", "job", "event", "name", "uuid", "version", "id", "netdev", "vcpu", "le"}
+OPEN = {"device", "job", "event", "name", "uuid", "version", "id", "netdev", "vcpu", "le", "stat"}
 
 # What stands at 0 as soon as a VM with one disk and one CD-ROM drive is connected, and nothing besides.
 ZERO = {

@@ -34,6 +34,7 @@ class Vm(NamedTuple):
     socket: str | Path
     labels: dict[str, str] = {}  # noqa: RUF012  nobody changes it
     allow_shared_monitor: bool = False
+    metrics: dict[str, list[str]] = {}  # noqa: RUF012  likewise
 
 
 class Exporter:

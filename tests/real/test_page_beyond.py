@@ -8,6 +8,8 @@ import pytest
 import provoke
 import silent
 import trouble
+from exporter import Vm, exporting
+from page import Page
 from qmp_exporter.demo.machine import MIB, DataDisk, Machine, Style
 from qmp_exporter.demo.qemu import Qemu
 
@@ -430,3 +432,29 @@ async def test_a_helper_for_reservations_is_connected(boot, watch, short_path):
     async with trouble.pr_helper(qemu, short_path / "pr.sock"):
         exporter = await watch(qemu)
         await exporter.says('qemu_pr_manager_connected{id="pr0"} 1')
+
+
+# KVM
+
+
+async def test_what_kvm_counts_is_asked_of_a_qemu_that_is_not_hurt_by_it(boot, short_path):
+    """Software emulation has nothing to say to it; QEMU takes the question without an error, or is not asked."""
+    qemu = await boot(Machine())
+    wanted = Vm("web01", qemu.monitor, metrics={"kvm_stats": ["exits", "remote_tlb_flush"]})
+    async with exporting(short_path, wanted, poll=POLL) as exporter:
+        await exporter.says("qemu_up 1", absent=["qemu_kvm_stat_total", "qemu_kvm_vcpu_stat_total"])
+        if provoke.version(qemu) >= (8, 1):
+            page = await exporter.shows(
+                lambda page: [] if times_asked(page, "query-stats") >= 4 else ["asked too seldom"]
+            )
+            assert times_asked(page, "query-stats-schemas") == 1
+        else:
+            page = await exporter.shows(lambda page: [] if times_asked(page, "query-status") >= 2 else ["not polled"])
+            assert times_asked(page, "query-stats") == 0
+        errors = page.family("qmp_exporter_command_errors_total")
+        assert not [error for error in errors if "query-stats" in error]
+
+
+def times_asked(page: Page, command: str) -> float:
+    asked = page.family("qmp_exporter_command_duration_seconds_count")
+    return asked.get(f'qmp_exporter_command_duration_seconds_count{{command="{command}"}}', 0)
