@@ -11,6 +11,7 @@ import errno
 import logging
 import socket
 from collections.abc import Callable
+from ssl import SSLContext
 from typing import cast
 
 from qemu.qmp import ConnectError, QMPClient, Runstate
@@ -25,11 +26,14 @@ logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL + 1)
 GREETING_DEADLINE = 5.0  # seconds; QEMU greets at once, so that silence means that another client holds the monitor
 NEGOTIATION_DEADLINE = 10.0  # seconds; qmp_capabilities waits for the main loop, which a slow disk may hold
 CLOSE_DEADLINE = 1.0  # seconds
-CHUNK = 64 * 1024  # bytes read per wake-up: some 300 events, a millisecond of work
+CHUNK = 64 * 1024  # bytes read at a time: some 200 events, a millisecond of work
 MAX_LINE = 8 * 1024 * 1024  # bytes; the longest replies, of query-block with long chains, stay below one MiB
+
+Address = str | tuple[str, int] | socket.socket
 
 CAPABILITIES = "qmp_capabilities"
 CAPABILITIES_ID = 0
+STEP = b"."  # in the reader: a chunk came, so that the handshake may have got further
 
 _STATES = {
     errno.ENOENT: ("missing", "no socket there"),
@@ -54,6 +58,26 @@ class NotAllowed(Exception):
     """A command that is not on the allow-list was about to be sent: a bug of ours, stopped at the last gate."""
 
 
+class _Stream(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
+    """Hands on each chunk as it arrives.  Its reader, on which the library waits, tells only of steps and of the end.
+
+    Through the reader, a chunk would wake a task, be kept until that has its turn, and be hidden by a reset.  All
+    streams share one buffer, since what is in it is handed on before another stream is read.
+    """
+
+    _buffer = memoryview(bytearray(CHUNK))
+
+    def __init__(self, reader: asyncio.StreamReader, take: Callable[[bytes], None]) -> None:
+        super().__init__(reader)
+        self._take = take
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  asyncio's interface; it has no hint to give
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._take(bytes(self._buffer[:nbytes]))
+
+
 class Link(QMPClient):
     """A session with one monitor.
 
@@ -72,7 +96,7 @@ class Link(QMPClient):
         bad: Callable[[BadMessage], None],
         ended: Callable[[], None],
     ) -> None:
-        super().__init__(readbuflen=CHUNK)
+        super().__init__()
         self._address = address(target)
         self._allowed = allowed
         self._hear = hear
@@ -141,24 +165,42 @@ class Link(QMPClient):
 
     # --- what is replaced in the library
 
+    async def _do_connect(self, address: Address, ssl: SSLContext | None = None) -> None:
+        """As the library does, but with a stream that hands on what it reads."""
+        self._set_state(Runstate.CONNECTING)
+        loop = asyncio.get_running_loop()
+        self._reader = asyncio.StreamReader()
+        stream = _Stream(self._reader, self._arrived)
+        if isinstance(address, str):
+            transport, _ = await loop.create_unix_connection(lambda: stream, address, ssl=ssl)
+        elif isinstance(address, tuple):
+            transport, _ = await loop.create_connection(lambda: stream, *address, ssl=ssl)
+        else:
+            transport, _ = await loop.create_connection(lambda: stream, sock=address, ssl=ssl)
+        self._writer = asyncio.StreamWriter(transport, stream, self._reader, loop)
+
     async def _establish_session(self) -> None:
         """Greeting and negotiation, whatever events come between."""
         self._pending = {}
         self._connected = True
         while self._hello is None:
-            await self._receive()
+            await self._bh_recv_message()
         if self._deadline is not None:
             self._deadline.reschedule(asyncio.get_running_loop().time() + NEGOTIATION_DEADLINE)
         message = self.make_execute_msg(CAPABILITIES)
         message["id"] = CAPABILITIES_ID
         await self._send(message)
         while not self._negotiated:
-            await self._receive()
+            await self._bh_recv_message()
         await super(QMPClient, self)._establish_session()
 
     async def _bh_recv_message(self) -> None:
-        await self._receive()
-        self._heard()
+        """Wait for the next step of the handshake, or for the end of the session."""
+        await asyncio.sleep(0)  # connect() wants a session that is over at its beginning to have begun all the same
+        if not await cast("asyncio.StreamReader", self._reader).read(1):
+            if self._lines.unfinished:
+                self._bad(BadMessage("truncated", "the stream ended inside a message"))
+            raise EOFError
 
     def _do_send(self, msg: QmpMessage) -> None:
         self._write(str(msg.get("execute")), bytes(msg))
@@ -172,21 +214,18 @@ class Link(QMPClient):
 
     # --- how messages come in
 
-    async def _receive(self) -> None:
-        """Wait for a chunk and deliver the messages in it."""
-        await asyncio.sleep(0)  # reading what is there already does not wait: a flood takes turns with other VMs
-        reader = cast("asyncio.StreamReader", self._reader)  # the library sets it before it starts to read
+    def _arrived(self, chunk: bytes) -> None:
+        """A chunk was read.  Whoever waits on the reader gets what is raised here: a refusal, or a bug of ours."""
+        reader = cast("asyncio.StreamReader", self._reader)
+        in_session = self._negotiated
         try:
-            chunk = await reader.read(CHUNK)
-        except ConnectionError:
-            # QEMU ended with a query of ours unread.  What it said before is in the buffer, which read() hides now.
-            self._deliver(bytes(reader._buffer))  # type: ignore[attr-defined]  # noqa: SLF001  no public way
-            raise
-        if not chunk:
-            if self._lines.unfinished:
-                self._bad(BadMessage("truncated", "the stream ended inside a message"))
-            raise EOFError
-        self._deliver(chunk)
+            self._deliver(chunk)
+            if in_session:
+                self._heard()
+            else:
+                reader.feed_data(STEP)
+        except Exception as error:  # noqa: BLE001  asyncio would log it and close the connection without a word to us
+            reader.set_exception(error)
 
     def _deliver(self, chunk: bytes) -> None:
         too_long = self._lines.too_long
