@@ -1,17 +1,16 @@
 """Plain values of a configuration file → the values the daemon works with, or what is wrong with each; JSON Schema."""
 
-import difflib
 import json
 import re
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import ErrorDetails
 
-from qmp_exporter.config.document import Document, Location, Wrong, quoted
+from qmp_exporter.config.check import checked
+from qmp_exporter.config.document import Document, Wrong
 from qmp_exporter.config.targets import POLL_INTERVAL, Config, Discover, Target
 from qmp_exporter.config.values import (
     FILE_NAME,
@@ -35,12 +34,11 @@ SOURCES: Final = ("vms", "discover", "files")  # a configuration has one of them
 
 
 _Exclude = Annotated[str, AfterValidator(printable)]
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 def validate(document: Document, known: Known) -> Config | None:
     """Add everything wrong with the values to document.wrongs; None when there was something."""
-    content = _checked(File, document, known)
+    content = checked(File, document, known)
     if content is None:
         return None
     if not content.model_fields_set & set(SOURCES):
@@ -57,16 +55,8 @@ def validate(document: Document, known: Known) -> Config | None:
 
 def validate_targets(document: Document, known: Known, defaults: Target) -> tuple[Target, ...]:
     """The same for a file with nothing but a list of targets; `defaults`: what the configuration says for all."""
-    content = _checked(Targets, document, known)
+    content = checked(Targets, document, known)
     return tuple(vm.target(defaults) for vm in content.root) if content else ()
-
-
-def _checked(model: type[_Model], document: Document, known: Known) -> _Model | None:
-    try:
-        return model.model_validate(document.value, context=known)
-    except ValidationError as error:
-        _explain(error.errors(include_url=False), document)
-        return None
 
 
 def json_schema() -> str:
@@ -166,59 +156,3 @@ class File(BaseModel):
 
 class Targets(RootModel[list[VM]]):
     """A file that `files` names."""
-
-
-WANTED: Final = {
-    "bool_type": "true or false",
-    "dict_type": "a mapping",
-    "list_type": "a list",
-    "model_type": "a mapping",
-    "string_type": "text",
-    "too_long": f"at most {KVM_STATS} of them",
-}
-
-
-def _explain(errors: list[ErrorDetails], document: Document) -> None:
-    mistyped: set[Location] = set()  # a key that is missing because it is misspelt is no second mistake
-    for error in errors:
-        if error["type"] == "extra_forbidden":
-            location, text, meant = _unknown_key(error["loc"])
-            mistyped.add(meant)
-            document.wrongs.append(Wrong(document.keys[location], location, text))
-    for error in errors:
-        location = error["loc"]
-        if error["type"] == "missing" and location not in mistyped:
-            text = f"missing, wanted {_fields(location)[str(location[-1])]}"
-            document.wrongs.append(Wrong(document.values[location[:-1]], location, text))
-        elif location[-1:] == ("[key]",):
-            text = str(error["ctx"]["error"])
-            document.wrongs.append(Wrong(document.keys[location[:-1]], location[:-1], text))
-        elif error["type"] not in ("missing", "extra_forbidden") and location not in document.settled:
-            text = _bad_value(error, document)
-            document.wrongs.append(Wrong(document.values[location], location, text))
-
-
-def _unknown_key(location: Location) -> tuple[Location, str, Location]:
-    known = list(_fields(location))
-    close = difflib.get_close_matches(str(location[-1]), known, 1)
-    if close:
-        return location, f'unknown key, did you mean "{close[0]}"?', (*location[:-1], close[0])
-    return location, f"unknown key, known here are {', '.join(known)}", location
-
-
-def _fields(location: Location) -> dict[str, str]:
-    models: dict[str, type[BaseModel]] = {"vms": VM, "discover": DiscoverEntry, "metrics": Metrics}
-    inside = [step for step in location[:-1] if isinstance(step, str)]
-    top = VM if isinstance(location[0], int) else File
-    model = models[inside[-1]] if inside else top
-    own_first = sorted(model.model_fields, key=lambda name: name not in model.__annotations__)
-    return {name: model.model_fields[name].description or name for name in own_first}
-
-
-def _bad_value(error: ErrorDetails, document: Document) -> str:
-    location = error["loc"]
-    found = f"found {document.found(location, error['input'])}"
-    if error["type"] == "value_error":
-        return f"{found}, {error['ctx']['error']}"
-    raw = document.raw.get(location) if error["type"] == "string_type" else None
-    return f"{found}, wanted {WANTED[error['type']]}" + (f": write it as {quoted(raw)}" if raw else "")
