@@ -7,7 +7,7 @@ from qmp_exporter.config.document import ConfigError, Document, Location, Wrong,
 from qmp_exporter.config.file import lines, text_of
 from qmp_exporter.config.schema import json_schema, validate, validate_targets
 from qmp_exporter.config.targets import Config, Discover, Target
-from qmp_exporter.config.values import NOTHING, Known, printable
+from qmp_exporter.config.values import NOTHING, Known, socket_address, vm_name
 
 __all__ = [
     "Config",
@@ -20,7 +20,9 @@ __all__ = [
     "load_targets",
     "parse",
     "parse_targets",
-    "printable",
+    "quoted",
+    "socket_address",
+    "vm_name",
 ]
 
 

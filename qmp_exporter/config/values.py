@@ -54,13 +54,13 @@ def printable(value: str) -> str:
     return value
 
 
-def _name(value: str) -> str:
+def vm_name(value: str) -> str:
     if not 1 <= len(value) <= 128:
         raise ValueError(f"with {len(value)} characters, wanted 1 to 128")
     return printable(value)
 
 
-def _socket(value: str) -> str:
+def socket_address(value: str) -> str:
     printable(value)
     if value.startswith("tcp:"):
         return _tcp(value)
@@ -144,8 +144,8 @@ def _owner(value: object) -> int:
 _TEXT = {"type": "string", "pattern": f"^(?=.){DURATION}$"}
 PollInterval = Annotated[float, BeforeValidator(_between("1s", "1h", "15s or 1m30s")), WithJsonSchema(_TEXT)]
 Grace = Annotated[float, BeforeValidator(_between("0s", "24h", "15m or 1h30m")), WithJsonSchema(_TEXT)]
-Name = Annotated[str, AfterValidator(_name), Field(description="the VM's name: the label vm of its metrics")]
-Socket = Annotated[str, AfterValidator(_socket), Field(description="its monitor: /path, @name or tcp:host:port")]
+Name = Annotated[str, AfterValidator(vm_name), Field(description="the VM's name: the label vm of its metrics")]
+Socket = Annotated[str, AfterValidator(socket_address), Field(description="its monitor: /path, @name or tcp:host:port")]
 LabelName = Annotated[
     str, AfterValidator(_label_name), WithJsonSchema({"type": "string", "pattern": f"^{LABEL_NAME}$"})
 ]
