@@ -6,15 +6,17 @@ import random
 import re
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from qmp_exporter import __version__
-from qmp_exporter.catalog import CATALOG, OPTIONAL
+from qmp_exporter.catalog import CATALOG
 from qmp_exporter.catalog.reference import reference
-from qmp_exporter.config import Config, ConfigError, Known, Target, load
+from qmp_exporter.config import Config, ConfigError, Target, load
 from qmp_exporter.core.page import Page
 from qmp_exporter.core.replay import RecordingError, replay
+from qmp_exporter.daemon.configured import KNOWN
 from qmp_exporter.daemon.foreign import owner
 from qmp_exporter.daemon.listen import AddressError
 from qmp_exporter.daemon.log import LEVELS, configure
@@ -57,6 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     web.add_argument(
         "--web.telemetry-path", dest="path", metavar="PATH", type=_path, default="/metrics", help="default: %(default)s"
+    )
+    web.add_argument(
+        "--web.enable-lifecycle",
+        dest="lifecycle",
+        action="store_true",
+        help="let POST /-/reload read the configuration again, as SIGHUP does",
     )
     web.add_argument("--log.level", dest="level", choices=tuple(LEVELS), default="info", help="default: %(default)s")
     web.add_argument(
@@ -104,7 +112,7 @@ def _run(options: argparse.Namespace) -> int:
     if config is None:
         return USAGE
     configure(options.level, options.format)
-    return _served(lambda: run(config, _options(options)))
+    return _served(lambda: run(config, _options(options), partial(load, options.config, KNOWN)))
 
 
 def _check_config(options: argparse.Namespace) -> int:
@@ -148,7 +156,8 @@ def _demo(options: argparse.Namespace) -> int:
             address = wanted.addresses[0]
             url = f"http://{'localhost' if address.startswith(':') else ''}{address}{wanted.telemetry_path}"
             sys.stderr.write(f"Watching {vm.what}.\nLook at {url} and press Ctrl-C to end.\n")
-            await run(Config((Target("demo", vm.socket, poll_interval=DEMO_POLL),)), wanted)
+            config = Config((Target("demo", vm.socket, poll_interval=DEMO_POLL),))
+            await run(config, wanted, lambda: config)
 
     configure(options.level, options.format)
     return _served(watch)
@@ -156,16 +165,15 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _load(file: Path) -> Config | None:
     """The configuration, or None after every error in it was printed."""
-    known = Known({label.name for family in CATALOG.families for label in family.labels}, OPTIONAL)
     try:
-        return load(file, known)
+        return load(file, KNOWN)
     except ConfigError as error:
         sys.stderr.writelines(f"{line}\n" for line in error.errors)
         return None
 
 
 def _options(options: argparse.Namespace) -> Options:
-    return Options(tuple(options.addresses or (DEFAULT_ADDRESS,)), options.path)
+    return Options(tuple(options.addresses or (DEFAULT_ADDRESS,)), options.path, options.lifecycle)
 
 
 def _served(serve: Callable[[], Awaitable[None]]) -> int:

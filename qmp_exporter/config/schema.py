@@ -1,18 +1,17 @@
 """Plain values of a configuration file → the values the daemon works with, or what is wrong with each; JSON Schema."""
 
-import difflib
 import json
 import re
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import ErrorDetails
 
-from qmp_exporter.config.document import Document, Location, Wrong, quoted
-from qmp_exporter.config.targets import POLL_INTERVAL, Config, Discover, Listener, Target
+from qmp_exporter.config.check import checked
+from qmp_exporter.config.document import Document, Wrong
+from qmp_exporter.config.targets import POLL_INTERVAL, Config, Discover, Target
 from qmp_exporter.config.values import (
     FILE_NAME,
     Glob,
@@ -21,29 +20,25 @@ from qmp_exporter.config.values import (
     Known,
     KvmStat,
     Labels,
-    Mode,
     Name,
     Owner,
-    OwnPath,
     Pattern,
     PollInterval,
     Socket,
-    UnixGroup,
     printable,
 )
 
 GRACE: Final = 900.0  # seconds: a few scrapes, and the `for` of an alert
 KVM_STATS: Final = 64  # names; KVM has some 60, and each of a vCPU is a series
-SOURCES: Final = ("vms", "discover", "listen", "files")  # a configuration has one of them
+SOURCES: Final = ("vms", "discover", "files")  # a configuration has one of them
 
 
 _Exclude = Annotated[str, AfterValidator(printable)]
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 def validate(document: Document, known: Known) -> Config | None:
     """Add everything wrong with the values to document.wrongs; None when there was something."""
-    content = _checked(File, document, known)
+    content = checked(File, document, known)
     if content is None:
         return None
     if not content.model_fields_set & set(SOURCES):
@@ -53,7 +48,6 @@ def validate(document: Document, known: Known) -> Config | None:
     return Config(
         tuple(vm.target(defaults) for vm in content.vms),
         tuple(entry.discover(defaults) for entry in content.discover),
-        tuple(entry.listener(defaults) for entry in content.listen),
         tuple(content.files),
         defaults,
     )
@@ -61,16 +55,8 @@ def validate(document: Document, known: Known) -> Config | None:
 
 def validate_targets(document: Document, known: Known, defaults: Target) -> tuple[Target, ...]:
     """The same for a file with nothing but a list of targets; `defaults`: what the configuration says for all."""
-    content = _checked(Targets, document, known)
+    content = checked(Targets, document, known)
     return tuple(vm.target(defaults) for vm in content.root) if content else ()
-
-
-def _checked(model: type[_Model], document: Document, known: Known) -> _Model | None:
-    try:
-        return model.model_validate(document.value, context=known)
-    except ValidationError as error:
-        _explain(error.errors(include_url=False), document)
-        return None
 
 
 def json_schema() -> str:
@@ -103,6 +89,9 @@ class Watched(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     labels: Labels = Field({}, description="labels on every metric of this VM")
+    allow_shared_monitor: bool = Field(
+        default=False, description="true: take even a monitor that libvirt or Proxmox needs for itself"
+    )
     query_block: bool | None = Field(default=None, description="for this VM, instead of what holds for all")
     metrics: Metrics | None = Field(default=None, description="for this VM, instead of what holds for all")
 
@@ -110,22 +99,12 @@ class Watched(BaseModel):
         return replace(
             self.metrics.chosen(defaults) if self.metrics else defaults,
             labels=MappingProxyType(self.labels),
+            allow_shared_monitor=self.allow_shared_monitor,
             query_block=defaults.query_block if self.query_block is None else self.query_block,
         )
 
 
-class Called(Watched):
-    """What can be said besides of one whose monitor we connect to."""
-
-    allow_shared_monitor: bool = Field(
-        default=False, description="true: take even a monitor that libvirt or Proxmox needs for itself"
-    )
-
-    def shared(self, defaults: Target) -> Target:
-        return replace(super().shared(defaults), allow_shared_monitor=self.allow_shared_monitor)
-
-
-class VM(Called):
+class VM(Watched):
     name: Name
     socket: Socket
 
@@ -133,7 +112,7 @@ class VM(Called):
         return replace(self.shared(defaults), name=self.name, socket=self.socket)
 
 
-class DiscoverEntry(Called):
+class DiscoverEntry(Watched):
     model_config = ConfigDict(title="Discover")
 
     glob: Glob = Field(description="the paths of the sockets, such as /run/qmp/*.sock")
@@ -155,27 +134,6 @@ class DiscoverEntry(Called):
         return Discover(self.glob, self.name, tuple(self.exclude), self.grace, shared)
 
 
-class ListenEntry(Watched):
-    model_config = ConfigDict(title="Listen")
-
-    socket: OwnPath = Field(description="the path of a socket that the exporter makes, where QEMU dials in")
-    name_from: Literal["name", "uuid"] = Field(
-        default="name", description="what a VM is called by: what its -name says, or its -uuid"
-    )
-    mode: Mode = Field(0o660, description="the permissions of the socket", json_schema_extra={"default": "0660"})
-    group: UnixGroup | None = Field(
-        default=None, description="the group of the socket, by name or number; that of the exporter unless said"
-    )
-    grace: Grace = Field(
-        GRACE,
-        description="how long a VM is still on the page when it has hung up, from 0s to 24h",
-        json_schema_extra={"default": "15m"},
-    )
-
-    def listener(self, defaults: Target) -> Listener:
-        return Listener(self.socket, self.name_from, self.mode, self.group, self.grace, self.shared(defaults))
-
-
 class File(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", title="Configuration of qmp-exporter")
 
@@ -190,7 +148,6 @@ class File(BaseModel):
     metrics: Metrics = Field(Metrics(), description="which metrics are wanted; all unless said otherwise")
     vms: list[VM] = Field([], description="a list of VMs, each with a name and a socket")
     discover: list[DiscoverEntry] = Field([], description="a list of globs of sockets, looked for every 5 seconds")
-    listen: list[ListenEntry] = Field([], description="a list of sockets where VMs dial in")
     files: list[Glob] = Field([], description="globs of YAML files with lists like vms, read again when they change")
 
     def defaults(self) -> Target:
@@ -199,65 +156,3 @@ class File(BaseModel):
 
 class Targets(RootModel[list[VM]]):
     """A file that `files` names."""
-
-
-WANTED: Final = {
-    "bool_type": "true or false",
-    "dict_type": "a mapping",
-    "list_type": "a list",
-    "literal_error": "name or uuid",
-    "model_type": "a mapping",
-    "string_type": "text",
-    "too_long": f"at most {KVM_STATS} of them",
-}
-
-
-def _explain(errors: list[ErrorDetails], document: Document) -> None:
-    mistyped: set[Location] = set()  # a key that is missing because it is misspelt is no second mistake
-    for error in errors:
-        if error["type"] == "extra_forbidden":
-            location, text, meant = _unknown_key(error["loc"])
-            mistyped.add(meant)
-            document.wrongs.append(Wrong(document.keys[location], location, text))
-    for error in errors:
-        location = error["loc"]
-        if error["type"] == "missing" and location not in mistyped:
-            text = f"missing, wanted {_fields(location)[str(location[-1])]}"
-            document.wrongs.append(Wrong(document.values[location[:-1]], location, text))
-        elif location[-1:] == ("[key]",):
-            text = str(error["ctx"]["error"])
-            document.wrongs.append(Wrong(document.keys[location[:-1]], location[:-1], text))
-        elif error["type"] not in ("missing", "extra_forbidden") and location not in document.settled:
-            text = _bad_value(error, document)
-            document.wrongs.append(Wrong(document.values[location], location, text))
-
-
-def _unknown_key(location: Location) -> tuple[Location, str, Location]:
-    known = list(_fields(location))
-    close = difflib.get_close_matches(str(location[-1]), known, 1)
-    if close:
-        return location, f'unknown key, did you mean "{close[0]}"?', (*location[:-1], close[0])
-    return location, f"unknown key, known here are {', '.join(known)}", location
-
-
-def _fields(location: Location) -> dict[str, str]:
-    models: dict[str, type[BaseModel]] = {
-        "vms": VM,
-        "discover": DiscoverEntry,
-        "listen": ListenEntry,
-        "metrics": Metrics,
-    }
-    inside = [step for step in location[:-1] if isinstance(step, str)]
-    top = VM if isinstance(location[0], int) else File
-    model = models[inside[-1]] if inside else top
-    own_first = sorted(model.model_fields, key=lambda name: name not in model.__annotations__)
-    return {name: model.model_fields[name].description or name for name in own_first}
-
-
-def _bad_value(error: ErrorDetails, document: Document) -> str:
-    location = error["loc"]
-    found = f"found {document.found(location, error['input'])}"
-    if error["type"] == "value_error":
-        return f"{found}, {error['ctx']['error']}"
-    raw = document.raw.get(location) if error["type"] == "string_type" else None
-    return f"{found}, wanted {WANTED[error['type']]}" + (f": write it as {quoted(raw)}" if raw else "")

@@ -12,12 +12,11 @@ import structlog
 from qmp_exporter.catalog import CATALOG, without
 from qmp_exporter.config import Target
 from qmp_exporter.core.page import Page
-from qmp_exporter.daemon.answer import Answer, DialledIn
+from qmp_exporter.daemon.guard import guard
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.sources import Collision, Source, Sources
 from qmp_exporter.daemon.watch import Watch
 
-RESTART = 30.0  # seconds before a watch that met a bug of ours begins anew
 TURN = 40  # VMs handled before the event loop gets a turn: some 10,000 samples rendered, a few milliseconds
 
 log = structlog.get_logger()
@@ -34,10 +33,15 @@ class Fleet:
         self._group: asyncio.TaskGroup | None = None
         self._news = asyncio.Event()
         self._collisions: Mapping[Collision, None] = {}
+        self._expected: set[Source] = set()
         self._was_ready = False
         self.watches: Mapping[str, Watch] = MappingProxyType(self._watches)
         self.page = Page(CATALOG.families)
         stats.count_targets(self.states)
+
+    def expect(self, source: Source) -> None:
+        """Nothing is ready before this source has said for the first time what it has."""
+        self._expected.add(source)
 
     def want(self, source: Source, targets: Iterable[Target], *, grace: float = 0.0) -> None:
         """All targets that a source has now.
@@ -45,6 +49,7 @@ class Fleet:
         Those that it had before and that did not change keep their connection and their counters; changed ones begin
         anew; gone ones are watched for `grace` more seconds, so that what they counted last is scraped.
         """
+        self._expected.discard(source)
         self._sources.want(source, targets, grace, time.monotonic())
         self._say_collisions()
         if self._group is None:
@@ -73,7 +78,8 @@ class Fleet:
     @property
     def ready(self) -> bool:
         """Every target was tried once; those that came later do not count."""
-        self._was_ready = self._was_ready or all(state != "connecting" for state in self.states())
+        met = not self._expected and self._watches.keys() >= self._sources.chosen.keys()
+        self._was_ready = self._was_ready or (met and all(state != "connecting" for state in self.states()))
         return self._was_ready
 
     async def refresh(self) -> None:
@@ -122,7 +128,9 @@ class Fleet:
                     self._begin(target, after=ended)
 
     def _begin(self, target: Target, after: "asyncio.Task[None] | None") -> None:
-        watch = self._watches[target.name] = _watch(target, self._stats)
+        watch = self._watches[target.name] = Watch(
+            target, without(target.disabled, target.kvm_stats), self._stats, random.random
+        )
         self.page.add(target.name, target.labels)
         self._render(watch)  # at once, so that no page lacks its qemu_up
         if self._group is not None:
@@ -130,7 +138,7 @@ class Fleet:
 
     def _start(self, group: asyncio.TaskGroup, watch: Watch, after: "asyncio.Task[None] | None" = None) -> None:
         name = watch.target.name
-        self._running[name] = group.create_task(_guard(watch, after), name=f"watch {name}")
+        self._running[name] = group.create_task(_watch(watch, after), name=f"watch {name}")
 
     def _end(self, name: str) -> "asyncio.Task[None] | None":
         """End a watch, if there is one; its task, which takes a moment to leave the monitor."""
@@ -158,20 +166,7 @@ class Fleet:
         self._stats.count_collisions(collision.same for collision in collisions)
 
 
-def _watch(target: Target, stats: Selfstats) -> Watch:
-    dispatch = without(target.disabled, target.kvm_stats)
-    if isinstance(target, DialledIn):
-        return Answer(target, dispatch, stats, random.random)
-    return Watch(target, dispatch, stats, random.random)
-
-
-async def _guard(watch: Watch, after: "asyncio.Task[None] | None") -> None:
-    """A bug that one VM brings out must not end the others' watches."""
+async def _watch(watch: Watch, after: "asyncio.Task[None] | None") -> None:
     if after is not None:
         await asyncio.wait([after])  # a monitor serves one client
-    while True:
-        try:
-            await watch.run()
-        except Exception:
-            log.exception("a bug in the exporter stopped a watch; it begins anew", vm=watch.target.name)
-            await asyncio.sleep(RESTART)
+    await guard(watch.run, vm=watch.target.name)

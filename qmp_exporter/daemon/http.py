@@ -1,7 +1,9 @@
-"""HTTP requests -> /metrics, a landing page, health; GET and HEAD only."""
+"""HTTP requests -> /metrics, a landing page, health, by GET and HEAD only; a reload by POST or PUT."""
 
 import html
 from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from aiohttp import web
 
@@ -13,7 +15,14 @@ from qmp_exporter.daemon.fleet import Fleet
 NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-def application(fleet: Fleet, exposition: Exposition, telemetry_path: str) -> web.Application:
+Reload = Callable[[], Awaitable[Sequence[str]]]
+
+
+def application(
+    fleet: Fleet, exposition: Exposition, telemetry_path: str, reload: Reload | None = None
+) -> web.Application:
+    """`reload` reads the configuration anew and tells every error; without it nobody may ask for that."""
+
     async def metrics(request: web.Request) -> web.Response:
         openmetrics = wants_openmetrics(request.headers.get("Accept", ""))
         compressed = wants_gzip(request.headers.get("Accept-Encoding", ""))
@@ -42,9 +51,20 @@ def application(fleet: Fleet, exposition: Exposition, telemetry_path: str) -> we
     app.router.add_get(telemetry_path, metrics)
     app.router.add_get("/-/healthy", healthy)
     app.router.add_get("/-/ready", ready)
+    for method in ("POST", "PUT"):
+        app.router.add_route(method, "/-/reload", partial(_reload, reload))
     if telemetry_path != "/":
         app.router.add_get("/", landing)
     return app
+
+
+async def _reload(reload: Reload | None, _request: web.Request) -> web.Response:
+    if reload is None:
+        return web.Response(status=403, text="wanted --web.enable-lifecycle\n", headers=NO_STORE)
+    if errors := await reload():
+        text = "".join(f"{error}\n" for error in ("the configuration is wrong; the one before holds:", *errors))
+        return web.Response(status=500, text=text, headers=NO_STORE)
+    return web.Response(text="reloaded\n", headers=NO_STORE)
 
 
 _LANDING = """<!doctype html>

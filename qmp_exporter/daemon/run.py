@@ -6,21 +6,24 @@ import resource
 import signal
 import time
 from collections import deque
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
 from qmp_exporter import __version__
 from qmp_exporter.config import Config
 from qmp_exporter.daemon import systemd
+from qmp_exporter.daemon.configured import Configured
 from qmp_exporter.daemon.connections import Plain
-from qmp_exporter.daemon.dial_in import DialIn
 from qmp_exporter.daemon.exposition import Exposition
 from qmp_exporter.daemon.fleet import Fleet
+from qmp_exporter.daemon.guard import guard
 from qmp_exporter.daemon.http import application
 from qmp_exporter.daemon.listen import listening
+from qmp_exporter.daemon.reload import Reload
 from qmp_exporter.daemon.selfstats import Selfstats
-from qmp_exporter.daemon.sources import STATIC
 
 DEFAULT_ADDRESS = ":10065"
 HEARTBEAT = 1.0  # seconds between two looks at how late the event loop is
@@ -38,10 +41,11 @@ log = structlog.get_logger()
 class Options:
     addresses: tuple[str, ...] = (DEFAULT_ADDRESS,)
     telemetry_path: str = "/metrics"
+    lifecycle: bool = False  # whether a request may reload the configuration
 
 
-async def run(config: Config, options: Options) -> None:
-    """Serve until SIGTERM or SIGINT.
+async def run(config: Config, options: Options, read: Callable[[], Config]) -> None:
+    """Serve until SIGTERM or SIGINT; `read` reads the configuration anew, on SIGHUP.
 
     :raise OSError: an address cannot be bound.
     :raise AddressError: an address is none.
@@ -56,22 +60,24 @@ async def run(config: Config, options: Options) -> None:
     stats.reload_successful.set(1)
     stats.reload_at.set(time.time())
     fleet = Fleet(stats)
-    fleet.want(STATIC, config.vms)
-    app = application(fleet, Exposition(fleet, stats), options.telemetry_path)
+    configured = Configured(config, fleet, stats)
+    reload = Reload(read, configured.apply, stats)
+    loop.add_signal_handler(signal.SIGHUP, reload.ask)
+    on_request = reload.now if options.lifecycle else None
+    app = application(fleet, Exposition(fleet, stats), options.telemetry_path, on_request)
     async with listening(app, options.addresses, Plain(), stats):
         log.info("listening", version=__version__, addresses=" ".join(options.addresses), targets=len(config.vms))
         systemd.notify("READY=1", f"STATUS=Watching {len(config.vms)} monitors")
         try:
-            await _until(stop, fleet, stats, [DialIn(listener, fleet, stats) for listener in config.listen])
+            await _until(stop, fleet.run, configured.run, partial(guard, reload.run), partial(_heartbeat, stats))
         finally:
             systemd.notify("STOPPING=1")
     log.info("stopped")
 
 
-async def _until(stop: asyncio.Event, fleet: Fleet, stats: Selfstats, listeners: list[DialIn]) -> None:
+async def _until(stop: asyncio.Event, *endless: Callable[[], Coroutine[None, None, None]]) -> None:
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(fleet.run()), group.create_task(_heartbeat(stats))]
-        tasks += [group.create_task(listener.run()) for listener in listeners]
+        tasks = [group.create_task(run()) for run in endless]
         await stop.wait()
         for task in tasks:
             task.cancel()

@@ -1,8 +1,9 @@
 """How the exporter itself is doing -> metrics of prometheus_client, beside those of the VMs."""
 
+import contextlib
 import platform
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -18,6 +19,7 @@ from qmp_exporter import __version__
 
 # QEMU answers an idle monitor in under a millisecond; seconds mean that its main loop waits for a disk.
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 5.0)
+REFUSALS = ("name", "owner", "mistake", "many")  # why what was found gives no target
 
 
 class Selfstats:
@@ -61,21 +63,11 @@ class Selfstats:
             self.bad_messages.labels(reason)
         self.dropped = Counter(
             "qmp_exporter_dropped_total",
-            "Messages that were good but could not be used (late: a reply to a query that was given up on; early: an "
-            "event of a VM that dialled in, when there was no more room for it until the VM is watched).",
+            "Messages that were good but came too late to be of use (late: a reply to a query that was given up on).",
             ("reason",),
             registry=registry,
         )
-        for reason in ("late", "early"):
-            self.dropped.labels(reason)
-        self.dial_in_refused = Counter(
-            "qmp_exporter_dial_in_refused_total",
-            "Connections of VMs that dial in that were turned away, by why.",
-            ("reason",),
-            registry=registry,
-        )
-        for reason in ("silent", "failed", "nameless", "name_taken", "twice", "flood", "too_many"):
-            self.dial_in_refused.labels(reason)
+        self.dropped.labels("late")
         self.series_limited = Counter(
             "qmp_exporter_series_limited_total",
             "Samples that found no room for a new value of a label on their VM and went to other.",
@@ -115,6 +107,19 @@ class Selfstats:
             registry=registry,
         )
         self.count_collisions(())
+        self._last_look = Gauge(
+            "qmp_exporter_last_look_timestamp_seconds",
+            "When discover or files was last looked through for targets; every 5 seconds, unless a file system hangs.",
+            ("source",),
+            registry=registry,
+        )
+        self._refused = Gauge(
+            "qmp_exporter_refused",
+            "Sockets and files found that give no target: their name is unfit (name), somebody else is the owner "
+            "(owner), the file is wrong and what it said before holds (mistake), there are too many (many).",
+            ("source", "reason"),
+            registry=registry,
+        )
         self.loop_lag = Gauge(
             "qmp_exporter_event_loop_lag_seconds",
             "The longest that the event loop was late in the last 15 seconds.",
@@ -135,6 +140,19 @@ class Selfstats:
         tally = Tally(same)
         for what in ("name", "socket"):
             self._collisions.labels(what).set(tally[what])
+
+    def looked(self, source: str, at: float, refused: Mapping[str, int]) -> None:
+        """A source of targets was looked through; how much of it gives no target, by reason."""
+        self._last_look.labels(source).set(at)
+        for reason in REFUSALS:
+            self._refused.labels(source, reason).set(refused.get(reason, 0))
+
+    def forget(self, source: str) -> None:
+        """The configuration has this source no more."""
+        with contextlib.suppress(KeyError):  # it may never have been looked through
+            self._last_look.remove(source)
+            for reason in REFUSALS:
+                self._refused.remove(source, reason)
 
     def text(self, *, openmetrics: bool) -> bytes:
         """The exposition of these metrics; in OpenMetrics with the `# EOF` that ends a page."""

@@ -14,9 +14,10 @@ from qmp_exporter.core.backoff import LONGEST, delay
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.family import Query
 from qmp_exporter.core.vm import Vm
-from qmp_exporter.core.wire import BadMessage, Event, Failure, Greeting, Message, Reply
+from qmp_exporter.core.wire import BadMessage, Event, Failure, Message, Reply
 from qmp_exporter.daemon.foreign import owner
 from qmp_exporter.daemon.link import Link, Unreachable, reason
+from qmp_exporter.daemon.ownership import wrong_owner
 from qmp_exporter.daemon.process import peer_pid, read_process
 from qmp_exporter.daemon.selfstats import Selfstats
 
@@ -66,16 +67,11 @@ class Watch:
             ended=self._wake.set,
         )
         try:
-            self._leave_alone_what_is_a_managers()
+            self._leave_alone_what_is_not_ours()
             greeting = await link.open()
         except Unreachable as failure:
             self._became(failure.state, str(failure))
             return failure.state
-        await self._converse(link, greeting)
-        return "connected"
-
-    async def _converse(self, link: Link, greeting: Greeting) -> None:
-        """A session, from the negotiation to its end."""
         self._log.info("monitor connected", version=greeting.version)
         try:
             self.vm.connected(greeting, time.time(), time.monotonic(), self._chance())
@@ -89,6 +85,7 @@ class Watch:
             self.vm.disconnected(time.time())
             self._asked.clear()
         self._say_why_it_ended(link.error, announced=announced)
+        return "connected"
 
     async def _serve(self, link: Link) -> None:
         """Take a turn when it is time, until the session ends; when something was heard there is one at once."""
@@ -126,11 +123,13 @@ class Watch:
             self.vm.process(read_process(pid, threads), time.time())
             await asyncio.sleep(self.target.poll_interval if threads else FIRST_LOOK)
 
-    def _leave_alone_what_is_a_managers(self) -> None:
+    def _leave_alone_what_is_not_ours(self) -> None:
         """Looked at before each attempt: a link may lead elsewhere by now."""
         manager = None if self.target.allow_shared_monitor else owner(self.target.socket)
         if manager is not None:
             raise Unreachable("foreign", f"it is {manager}'s own monitor, which serves one client only")
+        if why := wrong_owner(self.target.socket, self.target.owner):
+            raise Unreachable("denied", why)
 
     def _ask(self, link: Link, query: Query, now: float) -> None:
         identifier, self._next_id = self._next_id, self._next_id + 1

@@ -9,6 +9,8 @@
 ;                                            0x81 the second one; sectors of the first track count from 1 (LBA 0) to 63
 ;   o  port.w value.b                        writes a byte to a port
 ;   O  port.w value.w                        writes a word to a port
+;   L  port.w value.l                        writes a long to a port
+;   p  address.w value.b                     writes a byte to memory, at that distance from PAGES
 ;   m                                        flips the lowest bit of the clock's minutes: 60 s on or back
 ;
 ; Every order has one answer: `.` done, `!` a disk function failed at least once, `?` no such letter.
@@ -22,6 +24,7 @@ PIC     equ 0x21                        ; mask of the first interrupt controller
 CMOS    equ 0x70                        ; index; +1 data
 MINUTES equ 0x02                        ; BCD, so flipping bit 0 gives a valid minute
 BUFFER  equ 0x8000                      ; one sector, never cleared: what is in it does not matter
+PAGES   equ 0x20000                     ; for the queues of devices; the firmware leaves it zero
 
 start:
         jmp 0:.here                     ; some firmware enters at 0x07c0:0000
@@ -56,6 +59,10 @@ order:
         je port_byte
         cmp al, 'O'
         je port_word
+        cmp al, 'L'
+        je port_long
+        cmp al, 'p'
+        je poke
         cmp al, 'm'
         je minutes
         mov al, '?'
@@ -111,6 +118,32 @@ port_word:
         mov dx, bx
         out dx, ax
         jmp order
+
+port_long:
+        call get_word
+        mov bx, ax
+        call get_word
+        mov cx, ax
+        call get_word
+        mov di, ax
+        mov al, '.'
+        call put
+        mov ax, di
+        shl eax, 16
+        mov ax, cx
+        mov dx, bx
+        out dx, eax
+        jmp order
+
+poke:
+        call get_word
+        mov bx, ax
+        call get
+        push PAGES >> 4
+        pop fs
+        mov [fs:bx], al
+        mov al, '.'
+        jmp answer
 
 minutes:
         cli                             ; the firmware's handlers use the clock's index too

@@ -164,6 +164,11 @@ class Qemu:
         """An order whose answer comes later: a request that stops the machine is answered after `cont`."""
         _started(self._serial)[1].write(order.line(times))
 
+    async def tell(self, order: bytes) -> Answer:
+        """An order in the guest's own words -> its answer"""
+        _started(self._serial)[1].write(order)
+        return await self.answer()
+
     async def answer(self, deadline: float = DEADLINE) -> Answer:
         """-> the next thing the guest says"""
         async with asyncio.timeout(deadline):

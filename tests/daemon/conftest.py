@@ -12,7 +12,7 @@ from qmp_exporter.config import Target
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.watch import Watch
 from qmp_exporter.simulator import Monitor, SimulatedVm
-from watching import NEVER, Start, Watched
+from watching import NEVER, Running, Start, Watched
 
 
 @pytest.fixture
@@ -49,3 +49,12 @@ async def watch(directory: Path) -> AsyncIterator[Start]:
         yield start
         for task in tasks:
             task.cancel()
+
+
+@pytest.fixture
+async def fleet() -> AsyncIterator[Running]:
+    async with asyncio.TaskGroup() as group:
+        fleet = Running()
+        running = group.create_task(fleet.run())
+        yield fleet
+        running.cancel()

@@ -1,48 +1,18 @@
 """A fleet whose targets come, change and go, with simulated VMs behind some of them."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from qmp_exporter.config import Target
-from qmp_exporter.daemon import fleet as fleet_module
-from qmp_exporter.daemon.fleet import Fleet
-from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon import guard
 from qmp_exporter.daemon.sources import DISCOVER, FILES, STATIC, Source
 from qmp_exporter.daemon.watch import Watch
 from qmp_exporter.simulator import Monitor, SimulatedVm
-from watching import eventually
+from watching import Running, eventually
 
 SCAN = Source(DISCOVER, "discover")
-
-
-class Running(Fleet):
-    def __init__(self) -> None:
-        self.stats = Selfstats()
-        super().__init__(self.stats)
-
-    async def text(self) -> str:
-        await self.refresh()
-        return self.page.text()
-
-    async def says(self, line: str) -> None:
-        async with asyncio.timeout(10):
-            while line not in (await self.text()).splitlines():  # noqa: ASYNC110  a page has no other way to tell
-                await asyncio.sleep(0.002)
-
-    def own(self, line: str) -> bool:
-        return line in self.stats.text(openmetrics=False).decode().splitlines()
-
-
-@pytest.fixture
-async def fleet() -> AsyncIterator[Running]:
-    async with asyncio.TaskGroup() as group:
-        fleet = Running()
-        running = group.create_task(fleet.run())
-        yield fleet
-        running.cancel()
 
 
 @pytest.fixture
@@ -165,7 +135,7 @@ async def test_a_target_that_comes_later_does_not_take_the_readiness_back(fleet:
 async def test_a_bug_in_one_watch_ends_no_other_and_it_begins_anew(
     fleet: Running, target: Target, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(fleet_module, "RESTART", 0.05)
+    monkeypatch.setattr(guard, "RESTART", 0.05)
     real, stumbled = Watch.run, asyncio.Event()
 
     async def stumble_once(watch: Watch) -> None:

@@ -16,7 +16,7 @@ from qmp_exporter.config import Target
 from qmp_exporter.daemon.connections import Plain
 from qmp_exporter.daemon.exposition import LARGE, Exposition
 from qmp_exporter.daemon.fleet import Fleet
-from qmp_exporter.daemon.http import application
+from qmp_exporter.daemon.http import Reload, application
 from qmp_exporter.daemon.listen import listening
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.sources import STATIC
@@ -56,11 +56,13 @@ async def serve() -> AsyncIterator[Serve]:
     ):
         watching = []
 
-        async def start(*targets: Target, path: str = "/metrics", watch: bool = False) -> Server:
+        async def start(
+            *targets: Target, path: str = "/metrics", watch: bool = False, reload: Reload | None = None
+        ) -> Server:
             stats = Selfstats()
             fleet = Fleet(stats)
             fleet.want(STATIC, (replace(target, poll_interval=NEVER) for target in targets))
-            app = application(fleet, Exposition(fleet, stats), path)
+            app = application(fleet, Exposition(fleet, stats), path, reload)
             (address,) = await served.enter_async_context(listening(app, ["127.0.0.1:0"], Plain(), stats))
             if watch:
                 watching.append(group.create_task(fleet.run()))
@@ -136,7 +138,7 @@ async def test_nothing_but_get_and_head_is_allowed(serve: Serve, path: str, meth
     assert response.headers["Allow"] == "GET,HEAD"
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/metrics/", "/metrics/../etc/passwd", "/-/reload", "//metrics"])
+@pytest.mark.parametrize("path", ["/nothing", "/metrics/", "/metrics/../etc/passwd", "/-/reloads", "//metrics"])
 async def test_nothing_else_is_found(serve: Serve, path: str) -> None:
     response, _ = await (await serve(TARGET)).ask(path)
     assert response.status == 404
@@ -199,3 +201,29 @@ async def test_a_large_page_is_whole(serve: Serve, many: list[Monitor]) -> None:
     assert len(body) > LARGE
     pages = await asyncio.gather(*(page() for _ in range(5)))
     assert all(line in body for body in pages for line in up)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+async def test_whoever_may_reload_is_told_every_error(serve: Serve, method: str) -> None:
+    answers: list[tuple[str, ...]] = [(), ("config.yaml:1:1: wrong", "config.yaml:2:1: wrong too")]
+
+    async def reload() -> tuple[str, ...]:
+        return answers.pop(0)
+
+    server = await serve(TARGET, reload=reload)
+    response, _ = await server.ask("/-/reload", method=method)
+    assert response.status == 200
+    response, body = await server.ask("/-/reload", method=method)
+    assert response.status == 500
+    assert body.endswith(b"\nconfig.yaml:1:1: wrong\nconfig.yaml:2:1: wrong too\n")
+
+
+async def test_nobody_may_reload_unless_it_is_enabled(serve: Serve) -> None:
+    response, body = await (await serve(TARGET)).ask("/-/reload", method="POST")
+    assert response.status == 403
+    assert body == b"wanted --web.enable-lifecycle\n"
+
+
+async def test_a_look_at_the_address_reloads_nothing(serve: Serve) -> None:
+    response, _ = await (await serve(TARGET)).ask("/-/reload")
+    assert response.status == 405

@@ -7,6 +7,7 @@ import pytest
 
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.core.page import Page
+from qmp_exporter.daemon.fleet import Fleet
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.watch import Watch
 
@@ -50,6 +51,26 @@ class Watched:
             if line.startswith(name + " "):
                 return float(line.rsplit(" ", 1)[1])
         return 0.0
+
+
+class Running(Fleet):
+    """A fleet that runs, and its page."""
+
+    def __init__(self) -> None:
+        self.stats = Selfstats()
+        super().__init__(self.stats)
+
+    async def text(self) -> str:
+        await self.refresh()
+        return self.page.text()
+
+    async def says(self, line: str) -> None:
+        async with asyncio.timeout(10):
+            while line not in (await self.text()).splitlines():  # noqa: ASYNC110  a page has no other way to tell
+                await asyncio.sleep(0.002)
+
+    def own(self, line: str) -> bool:
+        return line in self.stats.text(openmetrics=False).decode().splitlines()
 
 
 Start = Callable[..., Watched]  # a target's socket, poll interval and other settings -> a watch that runs

@@ -8,6 +8,7 @@ import pytest
 import provoke
 import silent
 import trouble
+import virtio
 from exporter import Vm, exporting
 from page import Page
 from qmp_exporter.demo.machine import MIB, DataDisk, Machine, Style
@@ -381,11 +382,22 @@ async def test_a_disk_that_is_plugged_in_starts_at_zero_and_unplugged_is_seen_on
 
 
 async def test_how_much_memory_the_balloon_leaves(boot, watch):
-    exporter = await watch(await boot(Machine(extra=trouble.BALLOON)))
+    exporter = await watch(await boot(Machine(extra=virtio.BALLOON)))
     await exporter.says(f"""
         qemu_balloon_actual_bytes {32 * MIB}
         qemu_memory_base_bytes {32 * MIB}
         qemu_memory_plugged_bytes 0
+    """)
+
+
+async def test_a_guest_that_gives_memory_back(boot, watch):
+    qemu = await boot(Machine(extra=virtio.BALLOON))
+    exporter = await watch(qemu)
+    await exporter.says(f"qemu_balloon_actual_bytes {32 * MIB}")
+    await virtio.set_balloon(qemu, given_back=8 * MIB)
+    await exporter.says(f"""
+        qemu_balloon_actual_bytes {24 * MIB}
+        qemu_events_total{{event="BALLOON_CHANGE"}} 1
     """)
 
 
@@ -425,6 +437,18 @@ async def test_a_guest_agent_that_is_not_there(boot, watch, short_path, style):
     port = "qga0" if style is Style.PROXMOX else "channel0"
     page = await exporter.says(f'qemu_serial_port_open{{id="{port}"}} 0')
     assert len(page.family("qemu_serial_port_open")) == 1
+
+
+async def test_a_guest_agent_that_comes_and_goes(boot, watch, short_path):
+    qemu = await boot(Machine(extra=trouble.channel(Style.LIBVIRT, short_path / "agent.sock")))
+    exporter = await watch(qemu)
+    await exporter.says('qemu_serial_port_open{id="channel0"} 0')
+    agent = virtio.Agent(qemu)
+    await agent.start()
+    for is_open in (True, False, True):
+        await agent.holds_its_port(is_open=is_open)
+        page = await exporter.says(f'qemu_serial_port_open{{id="channel0"}} {int(is_open)}')
+        assert len(page.family("qemu_serial_port_open")) == 1
 
 
 async def test_a_helper_for_reservations_is_connected(boot, watch, short_path):

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Literal
 
+import virtio
 from provoke import Operation
 from qmp_exporter.demo.machine import MIB, Machine, Style
 from qmp_exporter.demo.qemu import Answer, Order, Qemu
@@ -18,7 +19,6 @@ Layer = Literal["format", "storage"]
 GOOD_LBA = 8  # the sector of Order.READ_GOOD and WRITE_GOOD
 SECTOR = 512
 SCSI = ("-device", "virtio-scsi-pci,id=scsi0")
-BALLOON = ("-device", "virtio-balloon-pci,id=balloon0")
 PLUGGED = 128 * MIB  # by `WITH_A_DIMM`
 WITH_A_DIMM = (
     *("-m", f"32M,slots=2,maxmem={512 * MIB}"),
@@ -31,7 +31,7 @@ def channel(style: Style, path: Path) -> tuple[str, ...]:
     """-> a port for the guest agent, which is not there: with an id of its own or, in Proxmox' style, without"""
     chardev, ident = ("qga0", "") if style is Style.PROXMOX else ("charchannel0", ",id=channel0")
     socket = ("-chardev", f"socket,id={chardev},path={path},server=on,wait=off")
-    return (*socket, "-device", "virtio-serial-pci", "-device", f"virtserialport,chardev={chardev}{ident}")
+    return (*socket, *virtio.SERIAL, "-device", f"virtserialport,chardev={chardev}{ident}")
 
 
 # The guest

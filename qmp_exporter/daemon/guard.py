@@ -1,0 +1,20 @@
+"""A task that must go on for ever -> the same task begun anew after a bug, so that none ends the others."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+RESTART = 30.0  # seconds before what met a bug of ours begins anew
+
+log = structlog.get_logger()
+
+
+async def guard(run: Callable[[], Awaitable[None]], **who: str) -> None:
+    """`who` is told with the bug; never returns."""
+    while True:
+        try:
+            await run()
+        except Exception:
+            log.exception("a bug in the exporter stopped a task; it begins anew", **who)
+            await asyncio.sleep(RESTART)

@@ -1,0 +1,21 @@
+"""A socket and the user who has to own it -> what is wrong with it.
+
+Whoever may write into a directory of sockets could else put one of his own there and tell fairy tales of a VM.
+"""
+
+import os
+
+
+def wrong_owner(socket: str, owner: int | None) -> str | None:
+    """None if all is well or there is no socket. A link to it has to be root's or of the same owner."""
+    if owner is None:
+        return None
+    try:
+        behind, itself = os.stat(socket).st_uid, os.lstat(socket).st_uid  # noqa: PTH116  no Path is needed for it
+    except OSError:
+        return None
+    if behind != owner:
+        return f"it belongs to the user {behind}, wanted {owner}"
+    if itself not in (owner, 0):
+        return f"the link to it belongs to the user {itself}, wanted {owner}"
+    return None
