@@ -56,6 +56,7 @@ class Agenda:
         self._dropped: dict[Query, int] = {}
         self._poll_at = self._slow_at = float("inf")
         self.in_flight: Query | None = None
+        self.waits_since: float | None = None  # the time since which nothing that was asked has been answered
         self._overtaken = self._said_late = False
         self._follow_ups = 0  # asked in a row
         self._ending = False
@@ -137,6 +138,8 @@ class Agenda:
         self._wanted.pop(query, None)
         self.in_flight, self._overtaken, self._said_late = query, False, False
         self._sent_at[query] = now
+        if self.waits_since is None:
+            self.waits_since = now
 
     def due(self, now: float) -> float:
         """Seconds until `next` or `late` may have something to say, if nothing happens before."""
@@ -157,6 +160,7 @@ class Agenda:
 
     def answered(self, query: Query) -> bool:
         """A reply came: is it still true?  If not, the query is wanted again already."""
+        self.waits_since = None
         overtaken = query is self.in_flight and self._overtaken
         if query is self.in_flight:
             self.in_flight = None
@@ -169,6 +173,7 @@ class Agenda:
 
     def failed(self, query: Query) -> None:
         """An error came instead of a reply."""
+        self.waits_since = None
         if query is self.in_flight:
             self.in_flight = None
         self._done(query)

@@ -10,6 +10,7 @@ from msgspec import Meta, Raw
 from .agenda import QUERY_COMMANDS
 from .family import ANY_EVENT, ANY_REPLY, HOST, LIFE, Family, Labels, Note, Query, Read, Remember, Sample
 from .memory import Memory
+from .recent import Sources
 from .samples import Samples
 
 Apply = Callable[[Samples, int, Iterable[Sample]], None]
@@ -51,6 +52,8 @@ class Dispatch:
         self.commands = frozenset(query.command for query in (QUERY_COMMANDS, *queries))
         self._replies = frozenset(query.reply for query in (QUERY_COMMANDS, *queries))
         self._check_names()
+        self.index = {family.name: index for index, family in enumerate(families)}
+        self.recent = Sources(families)
         self._feeds = self._compile(remember)
         self.zeros = tuple(
             (index, family) for index, family in enumerate(families) if family.counts_events and family.sources

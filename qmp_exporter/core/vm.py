@@ -1,6 +1,6 @@
 """All that happens to one VM -> its samples, and the queries that it makes us want."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ from .dispatch import Dispatch
 from .family import ANY_EVENT, ANY_REPLY, HOST, Labels, Query
 from .memory import Devices, Memory
 from .process import ProcessInfo
+from .recent import Happening, Recent
 from .samples import Samples, renamings
 from .wire import BadMessage, Event, Greeting, typed
 
@@ -32,6 +33,7 @@ class Vm:
         self._every_event = dispatch.feeds(ANY_EVENT)  # looked up once: it is on the way of every event
         self.samples = Samples(dispatch.families)
         self.memory = Memory()
+        self._recent = Recent(dispatch.recent)
         queries = tuple(query for query in dispatch.queries if query.command not in unasked)
         self.agenda = Agenda(queries, poll_interval, self._often, self._suits)
         self.monitor_state = ""
@@ -58,14 +60,17 @@ class Vm:
         self.agenda.start(now, chance)
         self.monitor("connected", at)
         self._life("connected", at, greeting)
+        self._recent.happened("connected", self.samples, at)
         self._seeded = False
 
     def disconnected(self, at: float) -> None:
         """What QEMU told us is hearsay from now on; what we counted stays."""
+        self.heard()
         self.agenda.stop()
         self._resynced = False
         self._counted = {index: dict(self.samples.values[index]) for index in self._dispatch.of_the_vm}
         self._life("disconnected", at)
+        self._recent.happened("disconnected", self.samples, at)
         self.monitor("connecting", at)
 
     # --- what it says
@@ -110,6 +115,27 @@ class Vm:
     def process(self, info: ProcessInfo | None, at: float) -> None:
         """What the host says of QEMU's process; None if it says nothing."""
         self._life(HOST, at, info)
+
+    def heard(self) -> None:
+        """All that a read of the monitor brought was taken: what of it is worth to be remembered by its time is."""
+        self._recent.look(self.samples, self.memory.at)
+
+    # --- what is known of it
+
+    def values(self, family: str) -> Mapping[Labels, float]:
+        """The samples of a family by its name; none where the catalog is without it."""
+        index = self._dispatch.index.get(family)
+        return {} if index is None else self.samples.values[index]
+
+    def moved_at(self, family: str, labels: Labels) -> float | None:
+        """When this counter of events moved last, in seconds since the epoch: by the newest message of that read."""
+        return self._recent.last(self._dispatch.index[family], labels)
+
+    def happenings(self) -> Iterator[tuple[Happening, Mapping[str, str]]]:
+        """What happened lately with its labels, the oldest first."""
+        for one in self._recent.happenings:
+            names = self._dispatch.families[one.family].labels if one.family >= 0 else ()
+            yield one, {label.name: value for label, value in zip(names, one.labels, strict=True)}
 
     # --- how it is taken
 
@@ -165,6 +191,7 @@ class Vm:
         """Another VM has taken the place of the one we knew: what was counted before was not its."""
         self.memory.replaced = False
         self.memory.devices = Devices()
+        self._recent.clear()
         for index, counted in self._counted.items():
             self.samples.discount(index, counted)
         self._counted = {}
@@ -174,6 +201,7 @@ class Vm:
         devices = self.memory.devices
         for index, position in self._dispatch.device_rows:
             self.samples.rename(index, position, devices.renamed)
+            self._recent.rename(index, position, devices.renamed)
             counted = self._counted.get(index, {})
             for old, new in renamings(counted, position, devices.renamed):
                 counted[new] = counted.get(new, 0) + counted.pop(old)

@@ -1,19 +1,14 @@
-"""HTTP requests -> /metrics, a landing page, health, by GET and HEAD only; a reload by POST or PUT."""
+"""HTTP requests -> /metrics, health, the routes of page.py, by GET and HEAD only; a reload by POST or PUT."""
 
-import html
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from aiohttp import web
 
-from qmp_exporter import __version__
 from qmp_exporter.core.negotiate import OPENMETRICS, TEXT, wants_gzip, wants_openmetrics
 from qmp_exporter.daemon.exposition import Exposition
 from qmp_exporter.daemon.fleet import Fleet
-
-NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-
+from qmp_exporter.daemon.page import NO_STORE, routes
 
 Reload = Callable[[], Awaitable[Sequence[str]]]
 
@@ -32,13 +27,6 @@ def application(
             headers["Content-Encoding"] = "gzip"
         return web.Response(body=body, headers=headers)
 
-    async def landing(_request: web.Request) -> web.Response:
-        return web.Response(
-            text=_landing_page(fleet, telemetry_path),
-            content_type="text/html",
-            headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'", **NO_STORE},
-        )
-
     async def healthy(_request: web.Request) -> web.Response:
         return web.Response(text="healthy\n", headers=NO_STORE)
 
@@ -53,8 +41,7 @@ def application(
     app.router.add_get("/-/ready", ready)
     for method in ("POST", "PUT"):
         app.router.add_route(method, "/-/reload", partial(_reload, reload))
-    if telemetry_path != "/":
-        app.router.add_get("/", landing)
+    app.router.add_routes(routes(fleet, telemetry_path))
     return app
 
 
@@ -65,28 +52,3 @@ async def _reload(reload: Reload | None, _request: web.Request) -> web.Response:
         text = "".join(f"{error}\n" for error in ("the configuration is wrong; the one before holds:", *errors))
         return web.Response(status=500, text=text, headers=NO_STORE)
     return web.Response(text="reloaded\n", headers=NO_STORE)
-
-
-_LANDING = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<meta name="color-scheme" content="light dark">
-<title>qmp-exporter</title>
-<style>body {{ font-family: system-ui, sans-serif; margin: 2rem; }} td {{ padding-right: 1rem; }}</style>
-<h1>qmp-exporter {version}</h1>
-<p>Events and state of QEMU virtual machines as Prometheus metrics.
-<ul>
-<li><a href="{metrics}">Metrics</a>
-<li><a href="-/healthy">Healthy</a>
-<li><a href="-/ready">Ready</a>
-</ul>
-<h2>Monitors by state</h2>
-<table>{rows}</table>
-</html>
-"""
-
-
-def _landing_page(fleet: Fleet, telemetry_path: str) -> str:
-    rows = "".join(f"<tr><td>{state}<td>{number}" for state, number in sorted(Counter(fleet.states()).items()))
-    return _LANDING.format(version=__version__, metrics=html.escape(telemetry_path), rows=rows)

@@ -5,6 +5,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import structlog
 
@@ -23,9 +24,18 @@ from qmp_exporter.daemon.selfstats import Selfstats
 
 LOOK_AGAIN = 1.0  # seconds between two looks at the socket file while backing off: a stat costs nobody anything
 FIRST_LOOK = 1.0  # seconds until the process is looked at again when QEMU has not said yet which threads are vCPUs
+A_BUG = "a bug in the exporter ended the session; its log says more"
 MAX_ASKED = 8  # queries that were given up on and may still be answered
 
 log = structlog.get_logger()
+
+
+class Health(NamedTuple):
+    """What is known of a monitor beside its state; times in seconds since the epoch."""
+
+    since: float  # when the session began, or when there was none any more
+    reason: str = ""  # why there is none, in words
+    retry_at: float | None = None  # when the next attempt is due; None while there is a session or an attempt
 
 
 class Watch:
@@ -35,6 +45,7 @@ class Watch:
         self.target = target
         unasked = frozenset() if target.query_block else {"query-block"}
         self.vm = Vm(dispatch, target.poll_interval, time.time(), unasked)
+        self.health = Health(time.time())
         self._dispatch = dispatch
         self._stats = stats
         self._chance = chance
@@ -66,6 +77,7 @@ class Watch:
             bad=self._count_bad,
             ended=self._wake.set,
         )
+        self.health = self.health._replace(retry_at=None)
         try:
             self._leave_alone_what_is_not_ours()
             greeting = await link.open()
@@ -74,7 +86,8 @@ class Watch:
             return failure.state
         self._log.info("monitor connected", version=greeting.version)
         try:
-            self.vm.connected(greeting, time.time(), time.monotonic(), self._chance())
+            self.health = Health(time.time())
+            self.vm.connected(greeting, self.health.since, time.monotonic(), self._chance())
             async with asyncio.TaskGroup() as group:
                 looking = group.create_task(self._look_at_process(link))
                 await self._serve(link)
@@ -82,7 +95,8 @@ class Watch:
             announced = self.vm.memory.ending
         finally:
             await link.close()
-            self.vm.disconnected(time.time())
+            self.health = Health(time.time(), A_BUG)
+            self.vm.disconnected(self.health.since)
             self._asked.clear()
         self._say_why_it_ended(link.error, announced=announced)
         return "connected"
@@ -98,6 +112,7 @@ class Watch:
 
     def _heard(self, link: Link) -> None:
         """Ask the next query without waking anybody; only what is due before the next turn wakes it."""
+        self.vm.heard()
         if self._turn(link) < self._turn_at:
             self._wake.set()
 
@@ -178,17 +193,22 @@ class Watch:
         self._log.debug("bad message", reason=bad.reason, text=str(bad))
 
     def _became(self, state: str, why: str) -> None:
+        self.health = self.health._replace(reason=why)
         if self.vm.monitor(state, time.time()):
             self._log.warning("monitor unreachable", state=state, why=why)
 
     def _say_why_it_ended(self, error: BaseException | None, *, announced: bool) -> None:
         if error is None or isinstance(error, EOFError | OSError):
-            self._log.info("monitor lost", why=reason(error) if error else "closed", announced=announced)
+            why = reason(error) if error else "closed"
+            ended = "QEMU announced its end" if announced else "QEMU ended or let go of us without a word"
+            self.health = self.health._replace(reason=f"{ended} ({why})")
+            self._log.info("monitor lost", why=why, announced=announced)
         else:
             self._log.error("a bug in the exporter ended the session", exc_info=error)
 
     async def _pause(self, seconds: float, seen: tuple[int, ...] | None) -> None:
         """Wait out the back-off, but no longer than it takes a new QEMU to make its socket."""
+        self.health = self.health._replace(retry_at=time.time() + seconds)
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0 and self._socket_file() == seen:  # noqa: ASYNC110  see below
             await asyncio.sleep(min(left, LOOK_AGAIN))  # nothing tells of a new file without being polled

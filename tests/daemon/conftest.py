@@ -1,17 +1,27 @@
 """A simulated VM with its monitor, and a watch of it: what the tests of the daemon begin with."""
 
 import asyncio
+import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from qmp_exporter.catalog import without
 from qmp_exporter.config import Target
+from qmp_exporter.daemon.connections import Plain
+from qmp_exporter.daemon.exposition import Exposition
+from qmp_exporter.daemon.fleet import Fleet
+from qmp_exporter.daemon.http import Reload, application
+from qmp_exporter.daemon.listen import listening
 from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.sources import STATIC
 from qmp_exporter.daemon.watch import Watch
 from qmp_exporter.simulator import Monitor, SimulatedVm
+from serving import Serve, Server
 from watching import NEVER, Running, Start, Watched
 
 
@@ -58,3 +68,30 @@ async def fleet() -> AsyncIterator[Running]:
         running = group.create_task(fleet.run())
         yield fleet
         running.cancel()
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Serve targets at an address, and watch them if asked to."""
+    async with (
+        asyncio.TaskGroup() as group,
+        contextlib.AsyncExitStack() as served,
+        aiohttp.ClientSession(auto_decompress=False) as session,
+    ):
+        watching = []
+
+        async def start(
+            *targets: Target, path: str = "/metrics", watch: bool = False, reload: Reload | None = None
+        ) -> Server:
+            stats = Selfstats()
+            fleet = Fleet(stats)
+            fleet.want(STATIC, (replace(target, poll_interval=NEVER) for target in targets))
+            app = application(fleet, Exposition(fleet, stats), path, reload)
+            (address,) = await served.enter_async_context(listening(app, ["127.0.0.1:0"], Plain(), stats))
+            if watch:
+                watching.append(group.create_task(fleet.run()))
+            return Server(fleet, session, f"http://127.0.0.1:{address[1]}")
+
+        yield start
+        for task in watching:
+            task.cancel()

@@ -1,76 +1,24 @@
 """The pages as a scraper and a person get them."""
 
 import asyncio
-import contextlib
 import gzip
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import aiohttp
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from qmp_exporter.config import Target
-from qmp_exporter.daemon.connections import Plain
-from qmp_exporter.daemon.exposition import LARGE, Exposition
-from qmp_exporter.daemon.fleet import Fleet
-from qmp_exporter.daemon.http import Reload, application
-from qmp_exporter.daemon.listen import listening
-from qmp_exporter.daemon.selfstats import Selfstats
-from qmp_exporter.daemon.sources import STATIC
+from qmp_exporter.daemon.exposition import LARGE
 from qmp_exporter.simulator import Monitor, SimulatedVm
-from watching import NEVER, eventually
+from serving import Serve
+from watching import eventually
 
 PROMETHEUS_ACCEPT = (
     "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,"
     "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
 )
-
-
-class Server:
-    """A fleet that is served; `get` asks it."""
-
-    def __init__(self, fleet: Fleet, session: aiohttp.ClientSession, url: str) -> None:
-        self.fleet = fleet
-        self.url = url
-        self._session = session
-
-    async def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[aiohttp.ClientResponse, bytes]:
-        headers = {"Accept-Encoding": "identity"} | {name.replace("_", "-"): one for name, one in headers.items()}
-        async with self._session.request(method, self.url + path, headers=headers) as response:
-            return response, await response.read()
-
-
-Serve = Callable[..., Awaitable[Server]]
-
-
-@pytest.fixture
-async def serve() -> AsyncIterator[Serve]:
-    """Serve targets at an address, and watch them if asked to."""
-    async with (
-        asyncio.TaskGroup() as group,
-        contextlib.AsyncExitStack() as served,
-        aiohttp.ClientSession(auto_decompress=False) as session,
-    ):
-        watching = []
-
-        async def start(
-            *targets: Target, path: str = "/metrics", watch: bool = False, reload: Reload | None = None
-        ) -> Server:
-            stats = Selfstats()
-            fleet = Fleet(stats)
-            fleet.want(STATIC, (replace(target, poll_interval=NEVER) for target in targets))
-            app = application(fleet, Exposition(fleet, stats), path, reload)
-            (address,) = await served.enter_async_context(listening(app, ["127.0.0.1:0"], Plain(), stats))
-            if watch:
-                watching.append(group.create_task(fleet.run()))
-            return Server(fleet, session, f"http://127.0.0.1:{address[1]}")
-
-        yield start
-        for task in watching:
-            task.cancel()
 
 
 TARGET = Target("web01", "/run/nothing.sock", {"tenant": 'ac"me\\\n'})
@@ -142,16 +90,6 @@ async def test_nothing_but_get_and_head_is_allowed(serve: Serve, path: str, meth
 async def test_nothing_else_is_found(serve: Serve, path: str) -> None:
     response, _ = await (await serve(TARGET)).ask(path)
     assert response.status == 404
-
-
-async def test_the_landing_page_links_to_the_metrics_wherever_they_are(serve: Serve) -> None:
-    server = await serve(TARGET, path="/qemu")
-    response, body = await server.ask("/")
-    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert b'<a href="/qemu">' in body
-    assert b"<tr><td>connecting<td>1" in body
-    response, _ = await server.ask("/qemu")
-    assert response.status == 200
 
 
 async def test_it_is_healthy_at_once_and_ready_when_every_target_was_tried(serve: Serve, directory: Path) -> None:
