@@ -17,7 +17,6 @@ from qmp_exporter.config import Config, ConfigError, Target, load
 from qmp_exporter.core.page import Page
 from qmp_exporter.core.replay import RecordingError, replay
 from qmp_exporter.daemon.configured import KNOWN
-from qmp_exporter.daemon.foreign import owner
 from qmp_exporter.daemon.listen import AddressError
 from qmp_exporter.daemon.log import LEVELS, configure
 from qmp_exporter.daemon.run import DEFAULT_ADDRESS, Options, run
@@ -93,6 +92,14 @@ def _parser() -> argparse.ArgumentParser:
     command("check-config", _check_config, "exit 0, or 2 with every error in the file").add_argument(
         "file", metavar="FILE", type=Path
     )
+    looked_at = command("diagnose", _diagnose, "say in words what is wrong with a monitor, or all of a configuration's")
+    looked_at.add_argument(
+        "what", metavar="SOCKET|CONFIG", help="/path, @name or tcp:HOST:PORT of a monitor; or a file"
+    )
+    looked_at.add_argument("--vm", metavar="NAME", help="of a configuration only this VM; of a socket: its VM's name")
+    looked_at.add_argument(
+        "--user", metavar="NAME", default="", help="whose rights to look at (default: the exporter's)"
+    )
     command("metrics", _metrics, "print the metric reference in Markdown")
     recorded = command("replay", _replay, "print the page that a recorded session of a monitor makes")
     recorded.add_argument("file", metavar="FILE.jsonl", type=Path)
@@ -116,15 +123,41 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check_config(options: argparse.Namespace) -> int:
+    from qmp_exporter.diagnose.command import targets_of, warnings  # noqa: PLC0415  a daemon has no use for it
+
     config = _load(options.file)
     if config is None:
         return USAGE
-    for target in config.vms:
-        if (manager := owner(target.socket)) and not target.allow_shared_monitor:
-            sys.stderr.write(f"{options.file}: {target.name}: warning: {target.socket} is {manager}'s own monitor, ")
-            sys.stderr.write("which serves one client only: it will be left alone; give the VM another one\n")
-    sys.stdout.write(f"{options.file}: good, with {len(config.vms)} VMs\n")
+    targets, refused = targets_of(config)
+    sys.stderr.writelines(f"{options.file}: {line}\n" for line in (*refused, *warnings(targets)))
+    sys.stdout.write(f"{options.file}: good, with {len(targets)} VMs\n")
     return 0
+
+
+def _diagnose(options: argparse.Namespace) -> int:
+    from qmp_exporter.diagnose import command  # noqa: PLC0415  as above
+
+    of_a_file = command.is_configuration(options.what)
+    if of_a_file:
+        config = _load(Path(options.what))
+        if config is None:
+            return USAGE
+        targets, refused = command.targets_of(config)
+        sys.stderr.writelines(f"{options.what}: {line}\n" for line in refused)
+        targets = [target for target in targets if options.vm in {None, target.name}]
+        if not targets:
+            return _wrong(f"{options.what}: no VM is called {options.vm}" if options.vm else f"{options.what}: no VMs")
+    else:
+        try:
+            targets = [command.socket_target(options.what, options.vm)]
+        except ValueError as error:
+            return _wrong(f"{options.what!r}: {error}")
+    try:
+        text, good = command.diagnose(targets, options.user, one_by_one=not of_a_file or options.vm is not None)
+    except KeyError:
+        return _wrong(f"--user: no user is called {options.user}")
+    sys.stdout.write(text)
+    return 0 if good else FAILED
 
 
 def _metrics(_options: argparse.Namespace) -> int:
@@ -185,13 +218,17 @@ def _served(serve: Callable[[], Awaitable[None]]) -> int:
     try:
         asyncio.run(main())
     except AddressError as error:
-        _complain(f"--web.listen-address: {error}")
-        return USAGE
+        return _wrong(f"--web.listen-address: {error}")
     except asyncio.CancelledError:
         return INTERRUPTED
     except OSError as error:
         return _failed(str(error))
     return 0
+
+
+def _wrong(how: str) -> int:
+    _complain(how)
+    return USAGE
 
 
 def _failed(why: str) -> int:

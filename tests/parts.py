@@ -14,3 +14,12 @@ def need(program: str) -> str:
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
+
+
+def need_root() -> None:
+    """Whoever is not root cannot become another user; without it the test ends here."""
+    if os.geteuid() == 0:
+        return
+    if os.environ.get("CI"):
+        pytest.fail("not run as root")
+    pytest.skip("only root can become another user")

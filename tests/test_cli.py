@@ -54,9 +54,10 @@ def test_wrong_usage_is_told_in_one_line_with_status_2(arguments: tuple[str, ...
 
 
 def test_a_good_configuration_is_good(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text("vms:\n  - {name: web01, socket: /run/qmp/web01.sock}\n")
+    (tmp_path / "config.yaml").write_text("vms:\n  - {name: web01, socket: /nothing/web01.sock}\n")
     done = exporter("check-config", tmp_path / "config.yaml")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert "error" not in done.stderr
     assert "good, with 1 VMs" in done.stdout
 
 

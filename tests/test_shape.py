@@ -26,6 +26,7 @@ OURS = {
     "daemon": {"daemon", "catalog", "config", "core"},
     "simulator": {"simulator"},
     "demo": {"demo", "simulator"},
+    "diagnose": {"diagnose", "daemon", "catalog", "config", "core"},
 }
 # Values in, values out: what is not here (asyncio, socket, os, time, random, logging, pathlib ...) is not for the pure.
 PURE = {"collections", "dataclasses", "enum", "functools", "itertools", "operator", "math", "msgspec", "re", "typing"}

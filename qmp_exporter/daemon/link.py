@@ -18,7 +18,7 @@ from qemu.qmp import ConnectError, QMPClient, Runstate
 from qemu.qmp.message import Message as QmpMessage
 
 from qmp_exporter.core.lines import Lines
-from qmp_exporter.core.wire import BadMessage, Failure, Greeting, Message, Reply, decode
+from qmp_exporter.core.wire import BadMessage, Failure, Greeting, Message, Reply, decode, excerpt
 
 # Whatever the library has to say is said by the caller, once and with the name of the VM.
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL + 1)
@@ -27,6 +27,7 @@ GREETING_DEADLINE = 5.0  # seconds; QEMU greets at once, so that silence means t
 NEGOTIATION_DEADLINE = 10.0  # seconds; qmp_capabilities waits for the main loop, which a slow disk may hold
 CLOSE_DEADLINE = 1.0  # seconds
 CHUNK = 64 * 1024  # bytes read at a time: some 200 events, a millisecond of work
+FIRST_WORDS = 512  # bytes that are kept of a peer that does not greet
 MAX_LINE = 8 * 1024 * 1024  # bytes; the longest replies, of query-block with long chains, stay below one MiB
 
 Address = str | tuple[str, int] | socket.socket
@@ -110,6 +111,7 @@ class Link(QMPClient):
         self._negotiated = False
         self._take: Callable[[Message], None] = self._shake_hands
         self._closing: asyncio.Task[None] | None = None
+        self.said = b""  # the first bytes of a peer that does not greet: they tell what it is
         self.error: BaseException | None = None  # that ended the session; known when it is closed
 
     # --- for the owner
@@ -218,6 +220,8 @@ class Link(QMPClient):
         """A chunk was read.  Whoever waits on the reader gets what is raised here: a refusal, or a bug of ours."""
         reader = cast("asyncio.StreamReader", self._reader)
         in_session = self._negotiated
+        if self._hello is None:
+            self.said += chunk[: FIRST_WORDS - len(self.said)]
         try:
             self._deliver(chunk)
             if in_session:
@@ -240,7 +244,7 @@ class Link(QMPClient):
     def _shake_hands(self, message: Message) -> None:
         """What comes until the negotiation is done; from then on `_hear` takes the messages."""
         if isinstance(message, Greeting) and self._hello is None:
-            self._hello = message
+            self._hello, self.said = message, b""
         elif isinstance(message, Reply) and message.id == CAPABILITIES_ID and self._hello is not None:
             self._negotiated = True
             self._take = self._hear
@@ -260,6 +264,10 @@ class Link(QMPClient):
             return Unreachable("error", f"no connection within {GREETING_DEADLINE:.0f} s")
         if self._hello is not None:
             return Unreachable("error", f"greeted, but did not negotiate within {NEGOTIATION_DEADLINE:.0f} s")
+        if self.said:
+            return Unreachable(
+                "error", f"speaks, but did not greet within {GREETING_DEADLINE:.0f} s: {excerpt(self.said)}"
+            )
         return Unreachable("busy", f"no greeting within {GREETING_DEADLINE:.0f} s: another client holds the monitor")
 
 

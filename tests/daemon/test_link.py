@@ -226,7 +226,7 @@ async def test_a_flood_in_place_of_the_greeting_holds_up_nobody(
     with pytest.raises(Unreachable) as failure:
         async with asyncio.timeout(5):
             await ear.link(monitor.address).open()
-    assert failure.value.state == "busy"
+    assert failure.value.state == "error"
     assert len(ear.messages) > 5000
 
 
@@ -237,7 +237,22 @@ async def test_a_greeting_that_never_ends_is_given_up(
     monitor.inject(Endless())
     with pytest.raises(Unreachable) as failure:
         await ear.link(monitor.address).open()
-    assert failure.value.state == "busy"
+    assert failure.value.state == "error"
+
+
+async def test_who_speaks_another_protocol_is_not_called_busy_and_is_quoted(
+    peer, ear: Ear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"QEMU 7.2.22 monitor - type 'help' for more information\r\n(qemu) ")
+        await reader.read()
+
+    monkeypatch.setattr(link_module, "GREETING_DEADLINE", 0.3)
+    link = ear.link(await peer(serve))
+    with pytest.raises(Unreachable, match=r"did not greet.*QEMU 7\.2\.22 monitor") as failure:
+        await link.open()
+    assert failure.value.state == "error"
+    assert link.said.endswith(b"(qemu) ")
 
 
 async def test_a_greeting_without_negotiation_is_an_error(peer, ear: Ear, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,135 @@
+"""A target -> a finding: it is looked at first, and connected to only if that harms nobody."""
+
+import asyncio
+from collections.abc import Sequence
+
+from qmp_exporter.config import Target
+from qmp_exporter.core.agenda import PATIENCE
+from qmp_exporter.daemon.link import Unreachable
+from qmp_exporter.diagnose.arguments import HMP
+from qmp_exporter.diagnose.finding import Finding
+from qmp_exporter.diagnose.interview import Answer, Interview
+from qmp_exporter.diagnose.look import View, held, look, stale
+from qmp_exporter.diagnose.recipe import second_monitor
+from qmp_exporter.diagnose.voice import recognize, shown
+
+AT_ONCE = 16  # targets that are connected to at the same time
+DEADLINE = 60.0  # seconds for one target, whatever its monitor does
+
+
+async def examine_all(targets: Sequence[Target], view: View) -> list[tuple[Target, Finding]]:
+    """In the order of the targets."""
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def one(target: Target) -> Finding:
+        async with slots:
+            return await examine(target, view)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(target)) for target in targets]
+    return [(target, task.result()) for target, task in zip(targets, tasks, strict=True)]
+
+
+async def examine(target: Target, view: View) -> Finding:
+    finding = look(target, view, connecting=True)
+    if finding is not None:
+        return finding
+    interview = Interview(target)
+    try:
+        async with asyncio.timeout(DEADLINE):
+            answer = await interview.run()
+    except Unreachable as failure:
+        return _explained(target, failure, interview.link.said, view)
+    except TimeoutError:
+        return _slow(target, f"Not done within {DEADLINE:.0f} s.", None, view)
+    return _judged(target, answer, view)
+
+
+def _judged(target: Target, answer: Answer, view: View) -> Finding:
+    late = [asked.command for asked in answer.asked if asked.error == "timeout"]
+    if late:
+        return _slow(target, f"{late[0]} was not answered within {PATIENCE:.0f} s.", answer, view)
+    process = view.host.process(answer.pid) if answer.pid else None
+    return Finding(target.socket, "good", answer=answer, process=str(process or ""))
+
+
+def _slow(target: Target, what: str, answer: Answer | None, view: View) -> Finding:
+    """It greets, and then does not answer."""
+    process = view.host.process(answer.pid) if answer and answer.pid else None
+    return Finding(
+        target.socket,
+        "slow",
+        "QEMU greets but does not answer: its main loop waits for something, most often for storage.",
+        (what, *_state(view, target)),
+        (
+            "Look whether the storage of its disks answers, and whether the process waits for it (D):",
+            f"  ps -L -o pid,tid,stat,wchan:30,comm -p {process.pid if process else 'PID'}",
+            "If only query-block hangs, this keeps the exporter from asking it: `query_block: false`.",
+        ),
+        answer,
+        str(process or ""),
+    )
+
+
+def _state(view: View, target: Target) -> list[str]:
+    """What the kernel says of the process that listens, where that explains silence."""
+    words = {"stopped": "is stopped by a signal", "disk-sleep": "waits for storage (state D)"}
+    return [
+        f"{process} {words[process.status]}."
+        for process in view.host.ends(target.socket).listeners
+        if process.status in words
+    ]
+
+
+def _explained(target: Target, failure: Unreachable, said: bytes, view: View) -> Finding:
+    if said:
+        return _no_qmp(target, said)
+    if failure.state == "refused":
+        return stale(target, view)
+    if failure.state == "busy":
+        return _silent(target, str(failure), view)
+    if failure.state == "denied":
+        return Finding(
+            target.socket,
+            "denied",
+            "The kernel refuses the connection, though the modes along the path allow it.",
+            ("So it is a security module: SELinux or AppArmor.",),
+            ("Its log tells the rule:", "  journalctl --dmesg --grep 'denied|DENIED' --since -5min"),
+        )
+    return Finding(target.socket, failure.state, f"No session: {failure}.", tuple(_state(view, target)))
+
+
+def _no_qmp(target: Target, said: bytes) -> Finding:
+    voice = recognize(said)
+    mend = (voice.mend, *second_monitor(target.name)) if voice.who == HMP else (voice.mend,)
+    return Finding(
+        target.socket, "error", f"This is {voice.who}, not a QMP monitor.", (f'It said "{shown(said)}".',), mend
+    )
+
+
+def _silent(target: Target, why: str, view: View) -> Finding:
+    """Connected, and nobody spoke: the one who holds it may have come just now, or it is nothing that speaks first."""
+    ends = view.host.ends(target.socket)
+    if ends.clients or ends.waiting:
+        return held(target, ends)
+    seen = [f"Connected, but {why}.".replace(": another client holds the monitor", ""), *_state(view, target)]
+    seen += [f"listening: {process}" for process in ends.listeners]
+    if any(process.status == "stopped" for process in ends.listeners):
+        pids = " ".join(str(process.pid) for process in ends.listeners)
+        mend = ("Whoever stopped it may have a reason. To let it go on:", f"  kill -CONT {pids}")
+        return Finding(target.socket, "busy", "QEMU is stopped by a signal.", tuple(seen), mend)
+    if ends.listeners and not any(process.is_qemu for process in ends.listeners):
+        return Finding(
+            target.socket,
+            "error",
+            "What listens there is no QEMU, and says nothing to who says nothing.",
+            tuple(seen),
+            ("Look for a mistake in the address: a web server, an agent, a console wait for words, QMP greets.",),
+        )
+    return Finding(
+        target.socket,
+        "busy",
+        "No greeting: another client holds the monitor, or QEMU hangs.",
+        (*seen, "No client of it is seen on this host; one in a container or on another host may not be."),
+        ("Look as root, and give the VM a monitor for the exporter alone:", *second_monitor(target.name)[1:]),
+    )

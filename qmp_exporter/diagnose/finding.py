@@ -1,0 +1,28 @@
+"""What was found out about one target, in parts that a report can be made of."""
+
+from dataclasses import dataclass
+
+from qmp_exporter.diagnose.interview import Answer
+
+GOOD = frozenset({"good", "watched"})
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`verdict`: good, watched (by the exporter, which is good), slow, or one of the values of qemu_monitor_state.
+
+    `problem` is a sentence for a table, too; `seen` is the evidence; `mend` what to do: sentences, and commands, which
+    begin with two spaces.  `answer`: what the monitor told, where it told something.
+    """
+
+    socket: str
+    verdict: str
+    problem: str = ""
+    seen: tuple[str, ...] = ()
+    mend: tuple[str, ...] = ()
+    answer: Answer | None = None
+    process: str = ""  # behind the monitor
+
+    @property
+    def is_good(self) -> bool:
+        return self.verdict in GOOD

@@ -1,0 +1,262 @@
+"""The host at one moment -> the processes at both ends of a socket, and the monitors that its QEMUs have."""
+
+import ipaddress
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import psutil
+
+from qmp_exporter.daemon.link import address
+from qmp_exporter.diagnose.access import User, current_user, user_named
+from qmp_exporter.diagnose.arguments import Use, uses, vm_name
+from qmp_exporter.diagnose.sockdiag import UnixSocket, unix_sockets
+
+SERVICE_USER = "qmp-exporter"  # of the unit that is shipped
+_QEMU = re.compile(
+    r"qemu|kvm"
+)  # qemu-system-x86_64, qemu-kvm, kvm, qemu-storage-daemon; "qemu:web01" with debug-threads
+
+
+class Process(NamedTuple):
+    pid: int
+    name: str
+    user: str
+    argv: tuple[str, ...] = ()
+    status: str = ""  # psutil's word: "stopped", "disk-sleep" ...
+
+    def __str__(self) -> str:
+        """`pid 812 (python3 poll.py), user root`, with no more of its arguments than a line has room for."""
+        program, *arguments = self.argv or (self.name,)
+        words = " ".join((os.path.basename(program), *arguments))  # noqa: PTH119  a name, not a path
+        shown = vm_name(self.argv) and f"{self.name}, VM {vm_name(self.argv)}"
+        return f"pid {self.pid} ({shown or _short(words)}), user {self.user}"
+
+    @property
+    def is_qemu(self) -> bool:
+        return bool(self.argv) and _QEMU.search(os.path.basename(self.argv[0])) is not None  # noqa: PTH119  as above
+
+    @property
+    def is_exporter(self) -> bool:
+        """A qmp-exporter that watches, and does not only look, as this one does."""
+        names = {os.path.basename(word) for word in self.argv[:3]}  # noqa: PTH119  as above
+        watches = any(word.startswith(("--config.file", "demo")) for word in self.argv)
+        return watches and bool(names & {"qmp-exporter", "qmp_exporter"})
+
+    @property
+    def is_manager(self) -> bool:
+        """Something that VMs are run by, and that nobody should be told to kill."""
+        return any(word in self.name for word in ("libvirt", "virtqemud", "incus", "lxd", "pve", "qmeventd", "ganeti"))
+
+
+class Ends(NamedTuple):
+    """Who is at a socket.  None: there is somebody whom the kernel does not show to this user.
+
+    `listening`: None where that cannot be known.
+    """
+
+    listening: bool | None
+    listeners: tuple[Process, ...] = ()
+    clients: tuple[Process | None, ...] = ()
+    waiting: tuple[Process | None, ...] = ()
+
+
+UNKNOWN = Ends(None)
+
+
+class Host:
+    """Everything is read once, when it is first asked for: some 0.3 s with 2,000 VMs."""
+
+    def ends(self, target: str) -> Ends:
+        """`target`: a socket as it stands in the configuration."""
+        return self._tcp_ends(target) if target.startswith("tcp:") else self._unix_ends(target)
+
+    def process(self, pid: int) -> Process | None:
+        """None if there is none."""
+        try:
+            one = psutil.Process(pid)
+            with one.oneshot():
+                return Process(pid, one.name(), one.username(), tuple(_argv(one)), one.status())
+        except (psutil.Error, OSError, KeyError):
+            return None
+
+    def monitors(self) -> Iterator[tuple[Process, Use]]:
+        """Every socket of every QEMU that runs here."""
+        for process in self.qemus:
+            yield from ((process, use) for use in uses(process.argv))
+
+    @cached_property
+    def qemus(self) -> tuple[Process, ...]:
+        return tuple(process for process in self._processes if process.is_qemu)
+
+    @cached_property
+    def exporter(self) -> Process | None:
+        """The daemon, if it runs."""
+        return next((process for process in self._processes if process.is_exporter and _is_of_this_host(process)), None)
+
+    def exporters_user(self, name: str = "") -> User:
+        """Whose rights matter: those of the named user, of the running daemon, of the unit's user, or ours.
+
+        :raise KeyError: there is no user of that name.
+        """
+        if name:
+            return user_named(name, "as --user says")
+        if self.exporter is not None and (user := _user_of(self.exporter)):
+            return user
+        try:
+            return user_named(SERVICE_USER, "the user of the unit that is shipped")
+        except KeyError:
+            return current_user()
+
+    # --- unix sockets
+
+    def _unix_ends(self, target: str) -> Ends:
+        if self._unix is None:
+            return UNKNOWN
+        bound = [one for one in self._unix if self._is_at(one, target)]
+        listeners = {pid for one in bound if one.listening for pid in self._holders(one.inode)}
+        named = (process for process, use in self.monitors() if use.listens and use.socket == target)
+        seen = tuple(filter(None, map(self.process, sorted(listeners)))) or tuple(named)
+        served = [one.peer for one in bound if one.peer]
+        waiting = [client for one in bound for client in one.waiting]
+        return Ends(any(one.listening for one in bound), seen, self._clients(served), self._clients(waiting))
+
+    def _is_at(self, one: UnixSocket, target: str) -> bool:
+        """By name, or by the file where one path leads to another."""
+        if one.name == target:
+            return True
+        if target.startswith("@") or not one.name:
+            return False
+        try:
+            file = os.stat(target).st_ino & 0xFFFFFFFF  # noqa: PTH116  no Path is needed for it
+        except OSError:
+            return False
+        return one.file == file and os.path.basename(one.name) == os.path.basename(os.path.realpath(target))  # noqa: PTH119  as above
+
+    def _clients(self, inodes: list[int]) -> tuple[Process | None, ...]:
+        clients: list[Process | None] = []
+        for inode in inodes:
+            pids = self._holders(inode)
+            clients += [self.process(pid) for pid in pids] or [None]
+        return tuple(clients)
+
+    def _holders(self, inode: int) -> list[int]:
+        return self._pids.get(inode, [])
+
+    @cached_property
+    def _unix(self) -> tuple[UnixSocket, ...] | None:
+        try:
+            return unix_sockets()
+        except OSError:
+            return None
+
+    @cached_property
+    def _pids(self) -> dict[int, list[int]]:
+        """Socket inode -> the processes that have it open, as far as they may be looked at."""
+        pids: dict[int, list[int]] = defaultdict(list)
+        for pid in psutil.pids():
+            try:
+                files = os.scandir(f"/proc/{pid}/fd")
+            except OSError:
+                continue
+            with files:
+                for file in files:
+                    inode = _socket_inode(file.path)
+                    if inode is not None and pid not in pids[inode]:
+                        pids[inode].append(pid)
+        return pids
+
+    @cached_property
+    def _processes(self) -> tuple[Process, ...]:
+        return tuple(filter(None, (self.process(pid) for pid in psutil.pids())))
+
+    # --- TCP
+
+    def _tcp_ends(self, target: str) -> Ends:
+        """Of a loopback address; what is on another host is not seen from here."""
+        if not on_loopback(target):
+            return UNKNOWN
+        _, port = _host_and_port(target)
+        ours = [one for one in self._tcp if one.laddr and one.laddr.port == port]
+        listening = any(one.status == psutil.CONN_LISTEN for one in ours)
+        served = {one.raddr.port for one in ours if one.status == psutil.CONN_ESTABLISHED and one.raddr}
+        clients = [one.pid for one in self._tcp if one.laddr and one.laddr.port in served and one.raddr.port == port]
+        listeners = {one.pid for one in ours if one.status == psutil.CONN_LISTEN and one.pid}
+        return Ends(
+            listening,
+            tuple(filter(None, map(self.process, sorted(listeners)))),
+            tuple(self.process(pid) if pid else None for pid in clients),
+        )
+
+    @cached_property
+    def _tcp(self) -> list[Any]:
+        try:
+            return psutil.net_connections("tcp")
+        except (psutil.Error, OSError):
+            return []
+
+
+def on_loopback(target: str) -> bool:
+    """A tcp: target that only this host can reach."""
+    host, _ = _host_and_port(target)
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _host_and_port(target: str) -> tuple[str, int]:
+    return cast("tuple[str, int]", address(target))
+
+
+def _argv(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except (psutil.Error, OSError):
+        return []
+
+
+def _socket_inode(link: str) -> int | None:
+    try:
+        match = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(link))  # noqa: PTH115  a Path for each of 100,000 is slow
+    except OSError:
+        return None
+    return int(match[1]) if match else None
+
+
+def _user_of(process: Process) -> User | None:
+    """With the groups that the process really has: a drop-in of its unit may have added some."""
+    try:
+        one = psutil.Process(process.pid)
+        groups_of = frozenset({one.gids().effective, *_status(process, "Groups")})
+        return User(
+            process.user, one.uids().effective, one.gids().effective, groups_of, f"as it runs, pid {process.pid}"
+        )
+    except (psutil.Error, OSError):
+        return None
+
+
+def _is_of_this_host(process: Process) -> bool:
+    """Not one of a container, whose users are others."""
+    try:
+        return len(_status(process, "NSpid")) == 1
+    except OSError:
+        return False
+
+
+def _status(process: Process, field: str) -> list[int]:
+    """The numbers in a line of /proc/PID/status."""
+    text = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii", errors="replace")
+    match = re.search(rf"^{field}:(.*)$", text, re.MULTILINE)
+    return [int(number) for number in match[1].split()] if match else []
+
+
+def _short(text: str) -> str:
+    clean = "".join(character if character.isprintable() else " " for character in text)
+    return clean if len(clean) <= 60 else clean[:59] + "…"

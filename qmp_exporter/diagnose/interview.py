@@ -1,0 +1,226 @@
+"""A monitor that greets -> what it answers, how fast, and what would be exported; then it is free again."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from statistics import median
+from typing import NamedTuple
+
+from qmp_exporter.catalog import GROUPS, without
+from qmp_exporter.config import Target
+from qmp_exporter.core.agenda import PATIENCE
+from qmp_exporter.core.family import Query
+from qmp_exporter.core.page import Page
+from qmp_exporter.core.vm import Vm
+from qmp_exporter.core.wire import BadMessage, Event, Failure, Message, Reply
+from qmp_exporter.daemon.link import Link
+from qmp_exporter.daemon.process import peer_pid, read_process
+
+AGAIN = 4  # times that a query which only reads memory is asked after the first, for a median of five
+POLL = 3600.0  # seconds: no poll is due while this lasts
+# What an operator looks for first, in this order; of these the lines that are not 0 are shown.
+_TELLING = (
+    "qemu_up",
+    "qemu_vm_info",
+    "qemu_vm_state",
+    "qemu_block_io_status",
+    "qemu_block_failed_operations_total",
+    "qemu_block_job_status",
+    "qemu_migration_status",
+    "qemu_block_tray_open",
+    "qemu_vnc_clients",
+    "qemu_spice_sessions",
+    "qemu_block_written_bytes_total",
+    "qemu_process_cpu_seconds_total",
+)
+LINES = 10
+
+
+class Asked(NamedTuple):
+    """One query: seconds of each answer, and the class of the error if it was one ("timeout" for none)."""
+
+    command: str
+    seconds: tuple[float, ...]
+    error: str = ""
+
+    @property
+    def typical(self) -> float:
+        return median(self.seconds) if self.seconds else PATIENCE
+
+
+class Lack(NamedTuple):
+    """A query that this QEMU does not have; the metrics that are gone, and those that only events still feed."""
+
+    command: str
+    gone: tuple[str, ...]
+    by_events: tuple[str, ...]
+
+
+class Answer(NamedTuple):
+    """`groups`: families and series by group; `lines`: the most telling ones of the page."""
+
+    version: str
+    name: str
+    uuid: str
+    is_vm: bool  # else a qemu-storage-daemon
+    pid: int | None
+    asked: tuple[Asked, ...]
+    lacks: tuple[Lack, ...]
+    groups: tuple[tuple[str, int, int], ...]
+    lines: tuple[str, ...]
+
+    @property
+    def series(self) -> int:
+        return sum(series for _, _, series in self.groups)
+
+
+class Interview:
+    """One session with one monitor; `vm` is fed as the daemon feeds it."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._dispatch = dispatch = without(target.disabled, target.kvm_stats)
+        self._unasked = frozenset() if target.query_block else frozenset({"query-block"})
+        self.vm = Vm(dispatch, POLL, time.time(), self._unasked)
+        self._answered = asyncio.Event()
+        self.link = Link(
+            target.socket,
+            dispatch.commands,
+            hear=self._hear,
+            heard=lambda: None,
+            bad=lambda _: None,
+            ended=self._answered.set,
+        )
+        self._reply: Reply | Failure | None = None
+        self._heard_at = 0.0
+        self._identifier = 0
+        self._seconds: dict[Query, list[float]] = {}
+        self._errors: dict[Query, str] = {}
+
+    async def run(self) -> Answer:
+        """:raise Unreachable: there is no session to be had."""
+        try:
+            greeting = await self.link.open()
+            self.vm.connected(greeting, time.time(), time.monotonic(), 0.0)
+            if await self._resync():
+                await self._ask_again()
+            pid = peer_pid(self.link.socket) if self.link.socket is not None else None
+            if pid is not None and "process" not in self._target.disabled:
+                self.vm.process(read_process(pid, self.vm.memory.vcpu_threads), time.time())
+            return self._answer(greeting.version, pid)
+        finally:
+            await self.link.close()
+
+    async def _resync(self) -> bool:
+        """Ask everything once, as the daemon does at each connect; False if a query was not answered."""
+        agenda = self.vm.agenda
+        while self.link.is_open and not agenda.resynced:
+            query = agenda.next(time.monotonic())
+            if query is None:
+                await asyncio.sleep(agenda.due(time.monotonic()))
+            elif not await self._ask(query):
+                return False
+        return self.link.is_open
+
+    async def _ask_again(self) -> None:
+        """What touches image files, or tells what hardly changes, was asked once and that is enough."""
+        for _ in range(AGAIN):
+            for query in self._dispatch.queries:
+                if query.every == "slow" or query in self._errors or not self.vm.agenda.offers(query):
+                    continue
+                self.vm.agenda.ask(query, time.monotonic())
+                if not self.link.is_open or not await self._ask(query):
+                    return
+
+    async def _ask(self, query: Query) -> bool:
+        self._identifier += 1
+        self._reply = None
+        self._answered.clear()
+        sent_at = time.monotonic()
+        self.link.ask(query.command, self._identifier, query.arguments)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._answered.wait()
+        except TimeoutError:
+            self._errors[query] = "timeout"
+            return False
+        if self._reply is None:  # the session ended
+            return False
+        self._seconds.setdefault(query, []).append(self._heard_at - sent_at)
+        self._take(query, self._reply)
+        return True
+
+    def _take(self, query: Query, reply: Reply | Failure) -> None:
+        if isinstance(reply, Failure):
+            self._errors[query] = reply.reason
+            self.vm.failure(query, time.time())
+            return
+        try:
+            self.vm.reply(query, reply.value, time.time())
+        except BadMessage as bad:
+            self._errors[query] = f"unreadable: {bad}"
+
+    def _hear(self, message: Message) -> None:
+        if isinstance(message, Event):
+            self.vm.event(message, time.time())
+        elif isinstance(message, Reply | Failure) and message.id == self._identifier:
+            self._reply = message
+            self._heard_at = time.monotonic()
+            self._answered.set()
+
+    # --- what is made of it
+
+    def _answer(self, version: str, pid: int | None) -> Answer:
+        families = {family.name: index for index, family in enumerate(self._dispatch.families)}
+        name, uuid, *_ = next(iter(self.vm.samples.values[families["qemu_vm_info"]]), ("", "", ""))
+        groups = []
+        for group, members in GROUPS.items():
+            counts = [len(self.vm.samples.values[families[family.name]]) for family in members]
+            groups.append((group, sum(count > 0 for count in counts), sum(counts)))
+        asked = {**self._seconds, **dict.fromkeys(query for query in self._errors if query not in self._seconds)}
+        return Answer(
+            version,
+            name,
+            uuid,
+            any(self.vm.agenda.offers(query) for query in self._dispatch.queries if query.command == "query-status"),
+            pid,
+            tuple(
+                Asked(query.reply, tuple(self._seconds.get(query, ())), self._errors.get(query, "")) for query in asked
+            ),
+            tuple(self._lacks()) if self.vm.agenda.offered else (),
+            tuple(groups),
+            tuple(self._lines()),
+        )
+
+    def _lacks(self) -> Iterator[Lack]:
+        offers = self.vm.agenda.offers
+        for query in self._dispatch.queries:
+            newer = {other for other in self._dispatch.queries if other.command == query.instead_of_newer}
+            older = {other for other in self._dispatch.queries if other.instead_of_newer == query.command}
+            if query.command in self._unasked or any(map(offers, {query, *newer, *older})):
+                continue
+            if not query.instead_of_newer:  # it is the newer one that is missed
+                yield self._lack(query)
+
+    def _lack(self, query: Query) -> Lack:
+        offered = {other.reply for other in self._dispatch.queries if self.vm.agenda.offers(other)}
+        gone: list[str] = []
+        by_events: list[str] = []
+        for index, family in enumerate(self._dispatch.families):
+            sources = {source.name for source in family.sources}
+            if self._dispatch.needs.get(index) is query:
+                gone.append(family.name)
+            elif query.reply in sources and not sources & offered:
+                (by_events if any(map(str.isupper, sources)) else gone).append(family.name)
+        return Lack(query.reply, tuple(gone), tuple(by_events))
+
+    def _lines(self) -> Iterator[str]:
+        page = Page(self._dispatch.families)
+        page.add(self._target.name, self._target.labels)
+        page.refresh(self._target.name, self.vm.samples)
+        by_family: dict[str, list[str]] = {}
+        for line in page.text().splitlines():
+            if not line.startswith("#") and not line.endswith(" 0.0"):
+                by_family.setdefault(line.partition("{")[0], []).append(line)
+        shown = [line for family in _TELLING for line in by_family.get(family, ())]
+        yield from shown[:LINES]

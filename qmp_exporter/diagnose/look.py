@@ -1,0 +1,220 @@
+"""A target -> what is wrong with it as far as can be seen without connecting, and what is unwise about it."""
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from qmp_exporter.config import Target
+from qmp_exporter.daemon.foreign import owner
+from qmp_exporter.diagnose.access import Component, User, Walk, barrier, current_user, mend, open_to_all, walk
+from qmp_exporter.diagnose.arguments import PRETTY, QMP, Use, vm_name
+from qmp_exporter.diagnose.finding import Finding
+from qmp_exporter.diagnose.host import Ends, Host, Process, on_loopback
+from qmp_exporter.diagnose.recipe import second_monitor
+
+_HIDDEN = ("/tmp/", "/var/tmp/", "/home/", "/root/")  # noqa: S108  what PrivateTmp and ProtectHome hide from the service
+_MANY = 5  # of a kind, in a list for a person
+_WORLD = "anybody on this host may connect, and so control the VM"
+_MISTAKE = "Look for a mistake in the path."
+
+
+class View(NamedTuple):
+    """From where it is looked at: this host now, and the user whose rights count."""
+
+    host: Host
+    user: User
+
+
+def look(target: Target, view: View, *, connecting: bool = False) -> Finding | None:
+    """None: the way to the socket is free, and nobody is there already.  `connecting`: for us, too."""
+    manager = owner(target.socket)
+    if manager and not target.allow_shared_monitor:
+        return _foreign(target, manager)
+    if target.socket.startswith("/"):
+        users = (view.user, current_user()) if connecting else (view.user,)
+        if finding := _look_along(target, view, users):
+            return finding
+    ends = view.host.ends(target.socket)
+    if ends.clients:
+        return held(target, ends)
+    for process, use in view.host.monitors():
+        if use.socket == target.socket and use.purpose != QMP:
+            return wrong_use(target, process, use, view.host)
+    return None
+
+
+def nobody(target: Target, view: View) -> Finding | None:
+    """Where no process listens at the socket, as far as the kernel tells: in another network namespace one may."""
+    return stale(target, view) if view.host.ends(target.socket).listening is False else None
+
+
+def unwise(target: Target) -> Iterator[str]:
+    """What works, and should not be left as it is."""
+    if target.socket.startswith("tcp:") and not on_loopback(target.socket):
+        yield "a monitor on TCP knows no password: whoever reaches that port controls the VM; use a unix socket"
+    elif target.socket.startswith("@"):
+        yield f"an abstract socket has no permissions: {_WORLD}; use a path"
+    elif target.socket.startswith("/"):
+        way = walk(target.socket)
+        if way.leads_to_a_socket and open_to_all(way.components):
+            yield f"{way.components[-1]}: {_WORLD}; put it into a directory of mode 2770"
+        if target.socket.startswith(_HIDDEN):
+            yield "the unit that is shipped cannot see it (PrivateTmp, ProtectHome); use /run/qmp"
+
+
+def _foreign(target: Target, manager: str) -> Finding:
+    return Finding(
+        target.socket,
+        "foreign",
+        f"This is {manager}'s own monitor, which serves one client only: it is left alone.",
+        (f"{manager} keeps its monitors at such paths, and needs them.",),
+        ("Give the VM another monitor, at its next cold start.", *second_monitor(target.name, manager)),
+    )
+
+
+# --- the way to the socket
+
+
+def _look_along(target: Target, view: View, users: tuple[User, ...]) -> Finding | None:
+    way = walk(target.socket)
+    if way.error == errno.EACCES:
+        return _denied(target, way.components[-1], current_user(), view)
+    if way.error == errno.ENOENT:
+        return _missing(target, way, view)
+    seen = tuple(str(component) for component in way.components[-1:])
+    if way.error:
+        word = errno.errorcode.get(way.error, str(way.error))
+        return Finding(target.socket, "refused", f"{way.ended_at} is in the way ({word}).", seen, (_MISTAKE,))
+    if not way.leads_to_a_socket:
+        inside = _sockets_in(target.socket) if way.components[-1].is_directory else ()
+        return Finding(target.socket, "refused", "What is there is no socket.", (*seen, *inside), (_MISTAKE,))
+    for user in users:
+        if closed := barrier(way.components, user):
+            return _denied(target, closed, user, view)
+    return None
+
+
+def _sockets_in(directory: str) -> Iterator[str]:
+    with contextlib.suppress(OSError):
+        sockets = sorted(str(path) for path in Path(directory).iterdir() if path.is_socket())
+        yield from (f"Sockets in it: {', '.join(sockets[:_MANY])}" for _ in sockets[:1])
+
+
+def _missing(target: Target, way: Walk, view: View) -> Finding:
+    if way.is_parent_missing:
+        return Finding(
+            target.socket,
+            "missing",
+            f"The directory {way.ended_at} does not exist.",
+            (*(str(component) for component in way.components[-1:]), *_runs_here(target, view.host)),
+            (
+                "QEMU makes its socket, not the directory. deploy/systemd/tmpfiles.conf makes /run/qmp:",
+                "  systemd-tmpfiles --create",
+            ),
+        )
+    closed = barrier(way.components, view.user)
+    shut = (f"{closed}: {view.user.name} may not enter (x).",) if closed else ()
+    return Finding(
+        target.socket,
+        "missing",
+        "There is no such socket.",
+        (str(way.components[-1]), *shut, *_runs_here(target, view.host)),
+        (
+            *(mend(closed, view.user) if closed else ()),
+            "If the VM is off, nothing is wrong: QEMU makes the socket when it starts.",
+            "If it runs, it has no monitor at this path.",
+            *second_monitor(target.name, path=target.socket),
+        ),
+    )
+
+
+def _denied(target: Target, closed: Component, user: User, view: View) -> Finding:
+    seen = [f"{closed}: {user.name} may not {'enter (x)' if closed.is_directory else 'connect (w)'}."]
+    if user.uid != view.user.uid:
+        seen.append(f"The exporter runs as {view.user.name}, which is another matter.")
+        again = f"  sudo qmp-exporter diagnose {target.socket}"
+        return Finding(
+            target.socket, "denied", f"You are {user.name}, who may not connect.", tuple(seen), ("As root:", again)
+        )
+    seen.append(f"{user.name} ({user.of}) has uid {user.uid}, groups {', '.join(map(str, sorted(user.groups)))}.")
+    return Finding(
+        target.socket, "denied", f"The user {user.name} may not connect.", tuple(seen), tuple(mend(closed, user))
+    )
+
+
+def _runs_here(target: Target, host: Host) -> Iterator[str]:
+    """Whether a QEMU of that name runs, and where it has its monitors: the path may be a mistake."""
+    monitors: dict[Process, list[str]] = {process: [] for process in host.qemus if vm_name(process.argv) == target.name}
+    for process, use in host.monitors():
+        if process in monitors and use.purpose == QMP and use.listens:
+            monitors[process].append(use.socket)
+    for process, sockets in monitors.items():
+        yield f"But it runs: {process}. Its QMP monitors: {', '.join(sockets) or 'none'}."
+    if not monitors:
+        yield f"No QEMU that runs here is called {target.name} (-name)."
+
+
+# --- who is at it
+
+
+def held(target: Target, ends: Ends) -> Finding:
+    """Somebody is served already."""
+    holders = [f"held by {client}" if client else "held by a process that only root may see" for client in ends.clients]
+    seen = (*holders, *(f"listening: {process}" for process in ends.listeners), *_waiting(ends))
+    known = [client for client in ends.clients if client]
+    process = str(ends.listeners[0]) if ends.listeners else ""
+    if known and all(client.is_exporter for client in known):
+        return Finding(target.socket, "watched", f"The exporter is connected: {known[0]}.", seen, process=process)
+    mend_it = [
+        "A monitor serves one client. Give the VM one more, for the exporter, at its next cold start:",
+        *second_monitor(f"{target.name}-exporter")[1:],
+    ]
+    if not known:
+        mend_it = ["Look who it is:", f"  sudo qmp-exporter diagnose {target.socket}", *mend_it]
+    elif not any(client.is_manager for client in known):
+        mend_it += ["Or, if that client is not needed, end it:", f"  kill {' '.join(str(one.pid) for one in known)}"]
+    return Finding(target.socket, "busy", "Another client holds the monitor.", seen, tuple(mend_it), process=process)
+
+
+def _waiting(ends: Ends) -> Iterator[str]:
+    for client in ends.waiting:
+        yield f"waiting for it: {client or 'a process that only root may see'}"
+
+
+def stale(target: Target, view: View) -> Finding:
+    """Nobody listens."""
+    seen = ["No process listens at it."]
+    if target.socket.startswith("/"):
+        seen = ["A socket file stays when its QEMU is killed; no process listens behind this one."]
+    return Finding(
+        target.socket,
+        "refused",
+        "Nobody listens at the socket.",
+        (*seen, *_runs_here(target, view.host)),
+        (
+            "If the VM is off, nothing is wrong: at its next start QEMU makes the socket anew.",
+            "If it runs under another name, its arguments tell where its monitor is:",
+            f"  pgrep --list-full --full 'qemu.*{target.name}'",
+        ),
+    )
+
+
+def wrong_use(target: Target, process: Process, use: Use, host: Host) -> Finding:
+    """QEMU's own arguments say that this is no monitor that can be spoken to."""
+    monitors = [other.socket for one, other in host.monitors() if one.pid == process.pid and other.purpose == QMP]
+    free = [monitor for monitor in monitors if not owner(monitor)]
+    if use.purpose == PRETTY:
+        mend_it = ["Take pretty=on away from its -mon (or write -qmp, not -qmp-pretty), at the next cold start."]
+    elif free:
+        mend_it = ["Its QMP monitors, of which one may be the exporter's:", *(f"  {one}" for one in free[:_MANY])]
+    else:
+        mend_it = [*second_monitor(vm_name(process.argv) or target.name)]
+    return Finding(
+        target.socket,
+        "error",
+        f"This is {use.purpose}, not a plain QMP monitor. It was not connected to.",
+        (f"The arguments of {process} say so.",),
+        tuple(mend_it),
+    )

@@ -1,0 +1,51 @@
+"""Who starts a VM -> how it gets a monitor for the exporter, at its next cold start."""
+
+DIRECTORY = "/run/qmp"
+
+
+def second_monitor(name: str, manager: str | None = None, path: str = "") -> tuple[str, ...]:
+    """Words, and commands, which begin with two spaces. `manager`: as `foreign.owner` calls it; None: plain QEMU."""
+    path = path or f"{DIRECTORY}/{name}.sock"
+    chardev = f"socket,id=exporter,path={path},server=on,wait=off"
+    mon = "chardev=exporter,mode=control"
+    match manager:
+        case "libvirt":
+            return (
+                f"`virsh edit {name}`, with xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0' in <domain>:",
+                "  <qemu:commandline>",
+                "    <qemu:arg value='-chardev'/>",
+                f"    <qemu:arg value='{chardev}'/>",
+                "    <qemu:arg value='-mon'/>",
+                f"    <qemu:arg value='{mon}'/>",
+                "  </qemu:commandline>",
+            )
+        case "Proxmox":
+            return (
+                "As root; mind that --args replaces what was there before:",
+                f"  qm set {name} \\",
+                f"    --args '-chardev {chardev} -mon {mon}'",
+            )
+        case "Incus":
+            return (
+                "Mind that raw.qemu replaces what was there before:",
+                f"  incus config set {name} \\",
+                f"    raw.qemu='-chardev {chardev} -mon {mon}'",
+            )
+        case "Ganeti":
+            return (
+                "Mind that kvm_extra replaces what was there before:",
+                "  gnt-instance modify --hypervisor-parameters \\",
+                f"    kvm_extra='{_escaped(f'-chardev {chardev} -mon {mon}')}' \\",
+                f"    {name}",
+            )
+        case _:
+            return (
+                "Give QEMU these arguments when the VM starts next:",
+                f"  -chardev {chardev} \\",
+                f"  -mon {mon}",
+            )
+
+
+def _escaped(text: str) -> str:
+    r"""Ganeti splits parameters at commas that have no backslash before them."""
+    return text.replace(",", r"\,")

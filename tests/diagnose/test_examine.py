@@ -1,0 +1,218 @@
+"""Simulated monitors in all kinds of trouble -> the finding; nobody is harmed by being looked at."""
+
+import asyncio
+import socket
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from qmp_exporter.catalog import CATALOG
+from qmp_exporter.config import Target
+from qmp_exporter.core import agenda
+from qmp_exporter.daemon import link as link_module
+from qmp_exporter.diagnose import examine as examine_module
+from qmp_exporter.diagnose import interview as interview_module
+from qmp_exporter.diagnose.access import current_user
+from qmp_exporter.diagnose.examine import examine, examine_all
+from qmp_exporter.diagnose.finding import Finding
+from qmp_exporter.diagnose.host import Host
+from qmp_exporter.diagnose.look import View
+from qmp_exporter.diagnose.report import details
+from qmp_exporter.simulator import COMMANDS, STORAGE_DAEMON_COMMANDS, Monitor, SimulatedVm
+from qmp_exporter.simulator.faults import BAD_JSON, EarlyEvents, Endless, Garbage, NoGreeting, Stall
+
+UNSIMULATED = CATALOG.commands - set(COMMANDS)
+
+
+async def examined(socket: str | Path, **target: object) -> Finding:
+    return await examine(Target("web01", str(socket), **target), View(Host(), current_user()))
+
+
+def asked(monitor: Monitor) -> Counter[str]:
+    return Counter(request.execute for request in monitor.received)
+
+
+async def test_a_good_monitor_tells_everything_and_is_left_free(monitor: Monitor) -> None:
+    finding = await examined(monitor.address)
+    assert finding.is_good
+    assert finding.answer is not None
+    assert (finding.answer.name, finding.answer.is_vm) == ("web01", True)
+    assert finding.answer.version == ".".join(map(str, monitor.vm.version))
+    assert {lack.command for lack in finding.answer.lacks} == UNSIMULATED
+    assert {group: series for group, _, series in finding.answer.groups}["vm"] > 30
+    assert any(line.startswith("qemu_up") and line.endswith(" 1.0") for line in finding.answer.lines)
+    await monitor.vacant()
+
+
+async def test_nothing_but_queries_is_asked_and_those_that_touch_images_once(monitor: Monitor) -> None:
+    await examined(monitor.address)
+    commands = asked(monitor)
+    assert commands.keys() <= {"qmp_capabilities", *CATALOG.commands}
+    assert commands["query-status"] == 5
+    assert commands["query-block"] == 1
+
+
+async def test_query_block_is_not_asked_where_the_target_says_so(monitor: Monitor) -> None:
+    finding = await examined(monitor.address, query_block=False)
+    assert asked(monitor)["query-block"] == 0
+    assert finding.answer is not None
+    assert "query-block" not in {lack.command for lack in finding.answer.lacks}, "it is not QEMU that lacks it"
+
+
+async def test_what_qemu_lacks_is_told_with_the_metrics_that_fall_away(directory: Path) -> None:
+    old = SimulatedVm("web01", commands=[command for command in COMMANDS if command != "query-blockstats"])
+    async with Monitor(old, directory / "web01.sock") as monitor:
+        finding = await examined(monitor.address)
+    assert finding.answer is not None
+    lacks = {lack.command: lack for lack in finding.answer.lacks}
+    assert lacks.keys() == {"query-blockstats", *UNSIMULATED}
+    assert "qemu_block_read_bytes_total" in lacks["query-blockstats"].gone
+    assert "qemu_vm_state" not in lacks["query-blockstats"].gone
+    assert "qemu_serial_port_open" in lacks["query-chardev"].by_events
+    report = "\n".join(details(finding))
+    assert "query-blockstats: no qemu_block" in report
+    assert "qemu_serial_port_open" in report
+
+
+async def test_an_older_command_is_as_good_as_the_newer(directory: Path) -> None:
+    old = SimulatedVm("web01", commands=[command for command in COMMANDS if command != "query-vnc-servers"])
+    async with Monitor(old, directory / "web01.sock") as monitor:
+        finding = await examined(monitor.address)
+    assert finding.answer is not None
+    assert {lack.command for lack in finding.answer.lacks} == UNSIMULATED
+
+
+async def test_a_storage_daemon_is_told_from_a_vm(directory: Path) -> None:
+    daemon = SimulatedVm("store", commands=STORAGE_DAEMON_COMMANDS)
+    async with Monitor(daemon, directory / "web01.sock") as monitor:
+        finding = await examined(monitor.address)
+    assert finding.is_good
+    assert "a qemu-storage-daemon" in "\n".join(details(finding))
+
+
+async def test_events_during_the_handshake_do_no_harm(monitor: Monitor) -> None:
+    monitor.inject(EarlyEvents("greeting"))
+    assert (await examined(monitor.address)).is_good
+
+
+async def test_a_monitor_that_is_held_is_not_connected_to(monitor: Monitor) -> None:
+    with socket.socket(socket.AF_UNIX) as holder:
+        holder.setblocking(False)  # noqa: FBT003  the standard library's way
+        await asyncio.get_running_loop().sock_connect(holder, str(monitor.address))
+        await asyncio.get_running_loop().sock_recv(holder, 1000)
+        before = monitor.session
+        finding = await examined(monitor.address)
+        assert finding.verdict == "busy"
+        assert monitor.session is before
+    await monitor.vacant()  # and nobody has waited for it
+    assert monitor.session is None
+
+
+async def test_silence_is_told(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "GREETING_DEADLINE", 0.1)
+    monitor.inject(NoGreeting())
+    finding = await examined(monitor.address)
+    assert finding.verdict == "error"
+    assert "no QEMU" in finding.problem  # it is this test's process that listens
+    await monitor.vacant()
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        (Garbage(b"SSH-2.0-OpenSSH_9.2\r\n", at="greeting"), "an SSH server"),
+        (Garbage(BAD_JSON, at="greeting"), "does not greet"),
+        (Endless(limit=1000), "greeting does not end"),
+    ],
+)
+async def test_what_is_no_monitor_is_named_and_quoted(
+    monitor: Monitor, monkeypatch: pytest.MonkeyPatch, said: Garbage | Endless, problem: str
+) -> None:
+    monkeypatch.setattr(link_module, "GREETING_DEADLINE", 0.3)
+    monitor.inject(said)
+    finding = await examined(monitor.address)
+    assert finding.verdict == "error"
+    assert problem in finding.problem
+    assert finding.seen[0].startswith("It said")
+
+
+async def test_a_pretty_monitor_is_named(vm: SimulatedVm, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "GREETING_DEADLINE", 0.3)
+    async with Monitor(vm, directory / "web01.sock", pretty=True) as monitor:
+        finding = await examined(monitor.address)
+    assert "pretty=on" in finding.problem
+
+
+async def test_a_query_that_hangs_is_told_and_nothing_more_is_asked(
+    monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interview_module, "PATIENCE", 0.1)
+    monitor.inject(Stall("query-block"))
+    finding = await examined(monitor.address)
+    assert finding.verdict == "slow"
+    assert "query-block was not answered" in finding.seen[0]
+    assert list(asked(monitor))[-1] == "query-block"
+    await monitor.vacant()
+
+
+async def test_a_monitor_that_is_never_done_is_given_up(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examine_module, "DEADLINE", 0.2)
+    monkeypatch.setattr(interview_module, "PATIENCE", 60.0)
+    monkeypatch.setattr(agenda, "STUCK", 60.0)
+    monitor.inject(Stall("query-status"))
+    assert (await examined(monitor.address)).verdict == "slow"
+    await monitor.vacant()
+
+
+async def test_a_managers_own_monitor_is_not_touched_and_has_a_recipe(directory: Path) -> None:
+    path = directory / "libvirt" / "qemu" / "domain-1-web01" / "monitor.sock"
+    path.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        listener.setblocking(False)  # noqa: FBT003  the standard library's way
+        finding = await examined(path)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert finding.verdict == "foreign"
+    assert any("virsh edit web01" in line for line in finding.mend)
+
+
+async def test_a_socket_that_is_none_is_told(directory: Path) -> None:
+    (directory / "file.sock").touch()
+    assert (await examined(directory / "file.sock")).problem == "What is there is no socket."
+    (directory / "inside.sock").touch()
+    with socket.socket(socket.AF_UNIX) as inside:
+        inside.bind(f"{directory}/a.sock")
+        assert f"Sockets in it: {directory}/a.sock" in (await examined(directory)).seen
+
+
+async def test_a_missing_directory_is_told_from_a_missing_socket(directory: Path) -> None:
+    assert "There is no such socket" in (await examined(directory / "a.sock")).problem
+    assert f"{directory}/no does not exist" in (await examined(directory / "no" / "a.sock")).problem
+
+
+async def test_a_file_in_the_way_is_told(directory: Path) -> None:
+    (directory / "file").touch()
+    assert f"{directory}/file is in the way (ENOTDIR)" in (await examined(directory / "file" / "a.sock")).problem
+
+
+async def test_nobody_behind_a_socket_is_told(directory: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(f"{directory}/a.sock")
+    assert (await examined(directory / "a.sock")).verdict == "refused"
+    assert (await examined("@qmp-exporter-test-nobody")).verdict == "refused"
+
+
+async def test_many_are_examined_together_and_in_order(directory: Path) -> None:
+    targets = [Target(f"vm{number}", f"{directory}/{number}.sock") for number in range(40)]
+    async with Monitor(SimulatedVm("vm7"), directory / "7.sock"):
+        found = await examine_all(targets, View(Host(), current_user()))
+    assert [target for target, _ in found] == targets
+    assert [finding.verdict for _, finding in found] == ["good" if number == 7 else "missing" for number in range(40)]
+
+
+async def test_a_report_fits_a_terminal(monitor: Monitor) -> None:
+    lines = list(details(await examined(monitor.address)))
+    assert max(len(line) for line in lines if "qemu_vm_info" not in line) <= 100
