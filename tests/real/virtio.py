@@ -14,15 +14,16 @@ CONFIG_ADDRESS, CONFIG_DATA = 0xCF8, 0xCFC
 COMMAND, BAR0 = 0x04, 0x10
 IO_AND_BUS_MASTER = 0x05
 
-GUEST_FEATURES, QUEUE_ADDRESS, QUEUE_SELECT, QUEUE_NOTIFY, STATUS, CONFIG = 0x04, 0x08, 0x0E, 0x10, 0x12, 0x14
+GUEST_FEATURES, QUEUE_ADDRESS, QUEUE_SIZE, QUEUE_SELECT, QUEUE_NOTIFY = 0x04, 0x08, 0x0C, 0x0E, 0x10
+STATUS, CONFIG = 0x12, 0x14
 ACKNOWLEDGE, DRIVER, DRIVER_OK = 1, 2, 4
 BALLOON_ACTUAL = CONFIG + 4  # pages that the guest has given back
 
 PAGES = 0x20000  # where the guest pokes
 MULTIPORT = 1 << 1
 CONTROL_QUEUE = 3  # from the guest to the device
-ENTRIES = 32  # that QEMU gives it
-AVAILABLE, MESSAGES = ENTRIES * 16, 0x2000  # the table of descriptors stands before them
+DESCRIPTOR = 16  # bytes; a table of them stands before the ring of those that are available
+MESSAGES = 0xF000
 PORT_OPEN = 6
 
 BALLOON = ("-device", f"virtio-balloon-pci,id=balloon0,addr={BALLOON_SLOT:#x}")
@@ -41,6 +42,7 @@ class Agent:
 
     def __init__(self, qemu: Qemu) -> None:
         self._qemu = qemu
+        self._available = 0  # where the ring begins
         self._said = 0
 
     async def start(self) -> None:
@@ -48,6 +50,7 @@ class Agent:
         await _byte(self._qemu, PORTS + STATUS, ACKNOWLEDGE | DRIVER)
         await _long(self._qemu, PORTS + GUEST_FEATURES, MULTIPORT)
         await _word(self._qemu, PORTS + QUEUE_SELECT, CONTROL_QUEUE)
+        self._available = DESCRIPTOR * await _read_word(self._qemu, PORTS + QUEUE_SIZE)  # 32, or 1,024 in QEMU 10
         await _long(self._qemu, PORTS + QUEUE_ADDRESS, PAGES // 4096)
         await _byte(self._qemu, PORTS + STATUS, ACKNOWLEDGE | DRIVER | DRIVER_OK)
 
@@ -56,9 +59,9 @@ class Agent:
         number, self._said = self._said, self._said + 1
         at = MESSAGES + number * 8
         await _poke(self._qemu, at, struct.pack("<IHH", 1, PORT_OPEN, is_open))
-        await _poke(self._qemu, number * 16, struct.pack("<QIHH", PAGES + at, 8, 0, 0))
-        await _poke(self._qemu, AVAILABLE + 4 + number * 2, struct.pack("<H", number))
-        await _poke(self._qemu, AVAILABLE + 2, struct.pack("<H", self._said))
+        await _poke(self._qemu, number * DESCRIPTOR, struct.pack("<QIHH", PAGES + at, 8, 0, 0))
+        await _poke(self._qemu, self._available + 4 + number * 2, struct.pack("<H", number))
+        await _poke(self._qemu, self._available + 2, struct.pack("<H", self._said))
         await _word(self._qemu, PORTS + QUEUE_NOTIFY, CONTROL_QUEUE)
         await self._qemu.event("VSERPORT_CHANGE", open=is_open)
 
@@ -80,6 +83,12 @@ async def _word(qemu: Qemu, port: int, value: int) -> None:
 
 async def _long(qemu: Qemu, port: int, value: int) -> None:
     await _obeyed(qemu, struct.pack("<cHI", b"L", port, value))
+
+
+async def _read_word(qemu: Qemu, port: int) -> int:
+    """By QEMU itself, which says `portw[0xe00c] = 0x0020`."""
+    said: str = await qemu.execute("human-monitor-command", **{"command-line": f"i /h {port:#x}"})
+    return int(said.rpartition("=")[2], 16)
 
 
 async def _poke(qemu: Qemu, address: int, values: bytes) -> None:
