@@ -57,7 +57,7 @@ class Page:
 
     def __init__(self, families: tuple[Family, ...]) -> None:
         self._families = families
-        self._chunks: list[dict[str, str]] = [{} for _ in families]
+        self._chunks: list[dict[str, bytes]] = [{} for _ in families]
         self._vms: dict[str, _Vm] = {}
         self._starts: dict[tuple[str, ...], list[_Starts]] = {}
         self._headers = [_headers(family) for family in families]
@@ -86,28 +86,28 @@ class Page:
             start_of = starts[index].of
             lines = [start_of(labels) % own + number(value) for labels, value in samples.values[index].items()]
             if lines:
-                self._chunks[index][vm] = "\n".join(lines) + "\n"
+                self._chunks[index][vm] = ("\n".join(lines) + "\n").encode()
             else:
                 self._chunks[index].pop(vm, None)
         samples.dirty.clear()
         self.version += 1
 
-    def parts(self, *, openmetrics: bool = False) -> Iterator[str]:
+    def parts(self, *, openmetrics: bool = False) -> Iterator[bytes]:
         """The page of the VMs, family by family, without the `# EOF` that ends an OpenMetrics exposition."""
         for headers, chunks in zip(self._headers, self._chunks, strict=True):
             if chunks:
-                yield headers[openmetrics] + "".join(chunks.values())
+                yield b"".join((headers[openmetrics], *chunks.values()))
 
     def text(self, *, openmetrics: bool = False) -> str:
         """All of it at once."""
-        return "".join(self.parts(openmetrics=openmetrics))
+        return b"".join(self.parts(openmetrics=openmetrics)).decode()
 
 
-def _headers(family: Family) -> tuple[str, str]:
+def _headers(family: Family) -> tuple[bytes, bytes]:
     """HELP and TYPE in the text format and in OpenMetrics, where a counter's family goes without its suffix."""
     bare = family.name.removesuffix("_total")
     return tuple(  # type: ignore[return-value]  # two names make two headers
-        f"# HELP {name} {family.help}\n# TYPE {name} {family.kind}\n" for name in (family.name, bare)
+        f"# HELP {name} {family.help}\n# TYPE {name} {family.kind}\n".encode() for name in (family.name, bare)
     )
 
 

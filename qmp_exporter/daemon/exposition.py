@@ -1,23 +1,28 @@
 """The fleet's page and the exporter's own metrics -> the bytes of one answer."""
 
 import asyncio
-import zlib
+import struct
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from isal import isal_zlib
 
 from qmp_exporter.daemon.fleet import Fleet
 from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.turn import Turn
 
-LARGE = 256 * 1024  # bytes; beyond that, compressing is not for the event loop
-GZIP_LEVEL = 1  # a page of metrics shrinks to a twentieth even so; level 9 costs five times the time
-GZIP = zlib.MAX_WBITS | 16  # with gzip's header and trailer
+LARGE = 8 * 1024 * 1024  # bytes, of some 500 VMs; beyond that, compressing is not for the event loop
+LEVEL = 0  # isal's fastest: a page of metrics shrinks to a twentieth even so, and to no less at its level 1
+GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\x04\xff"  # RFC 1952: deflate, no name, no time, the fastest, of any system
 
 
 class _Packed(NamedTuple):
-    """The VMs' page compressed so far, and the state in which the exporter's own metrics can follow."""
+    """The VMs' page as gzip, up to a byte after which the exporter's own metrics can follow."""
 
     version: int
     begun: bytes
-    state: "zlib._Compress"
+    crc: int
+    size: int  # of what is in it
 
 
 class Exposition:
@@ -38,24 +43,37 @@ class Exposition:
             packed = self._packed.get(openmetrics)
             if packed is None or packed.version != self._fleet.page.version:
                 packed = self._packed[openmetrics] = await self._pack(openmetrics=openmetrics)
-        state = packed.state.copy()
-        return packed.begun + state.compress(own) + state.flush()
+        return _completed(packed, own)
 
     async def _parts(self, *, openmetrics: bool) -> list[bytes]:
         parts = []
+        turn = Turn()
         for part in self._fleet.page.parts(openmetrics=openmetrics):
-            parts.append(part.encode())
-            await asyncio.sleep(0)  # a family of 2,000 VMs is some hundred kilobytes
+            parts.append(part)
+            await turn.give_way()
         return parts
 
     async def _pack(self, *, openmetrics: bool) -> _Packed:
         version = self._fleet.page.version
         parts = await self._parts(openmetrics=openmetrics)
         if sum(map(len, parts)) < LARGE:
-            return _compress(version, parts)
-        return await asyncio.to_thread(_compress, version, parts)
+            return _begun(version, parts)
+        return await asyncio.to_thread(_begun, version, parts)
 
 
-def _compress(version: int, parts: list[bytes]) -> _Packed:
-    state = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP)
-    return _Packed(version, b"".join([state.compress(part) for part in parts]), state)
+def _begun(version: int, parts: Sequence[bytes]) -> _Packed:
+    """In one call, for a thread waits some milliseconds for the interpreter after each."""
+    page = b"".join(parts)
+    begun = GZIP_HEADER + _deflated(page, isal_zlib.Z_SYNC_FLUSH)
+    return _Packed(version, begun, isal_zlib.crc32(page), len(page))
+
+
+def _completed(packed: _Packed, own: bytes) -> bytes:
+    crc, size = isal_zlib.crc32(own, packed.crc), packed.size + len(own)
+    return packed.begun + _deflated(own, isal_zlib.Z_FINISH) + struct.pack("<LL", crc, size % 2**32)
+
+
+def _deflated(text: bytes, flush: int) -> bytes:
+    """Blocks of deflate that lean on none before them, so that they can be put one after the other."""
+    state = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
+    return state.compress(text) + state.flush(flush)

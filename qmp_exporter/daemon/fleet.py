@@ -15,9 +15,8 @@ from qmp_exporter.core.page import Page
 from qmp_exporter.daemon.guard import guard
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.sources import Collision, Source, Sources
+from qmp_exporter.daemon.turn import Turn
 from qmp_exporter.daemon.watch import Watch
-
-TURN = 40  # VMs handled before the event loop gets a turn: some 10,000 samples rendered, a few milliseconds
 
 log = structlog.get_logger()
 
@@ -85,11 +84,11 @@ class Fleet:
     async def refresh(self) -> None:
         """Bring the page up to date with every VM."""
         started = time.monotonic()
-        for number, watch in enumerate(tuple(self._watches.values()), start=1):
+        turn = Turn()
+        for watch in tuple(self._watches.values()):
             if self._watches.get(watch.target.name) is watch:  # it may have ended while this waited for its turn
                 self._render(watch)
-            if number % TURN == 0:
-                await asyncio.sleep(0)
+            await turn.give_way()
         self._stats.render_seconds.set(time.monotonic() - started)
 
     def _render(self, watch: Watch) -> None:
@@ -105,10 +104,11 @@ class Fleet:
 
     async def _settle_in_turns(self) -> None:
         """2,000 changes at once must not hold the event loop; what is wanted may change meanwhile."""
+        turn = Turn()
         while names := self._unsettled():
-            for begin in range(0, len(names), TURN):
-                self._settle(names[begin : begin + TURN])
-                await asyncio.sleep(0)
+            for name in names:
+                self._settle([name])
+                await turn.give_way()
 
     def _unsettled(self) -> list[str]:
         """Names whose watch is not what is wanted; first those that end, for another may want their monitor."""

@@ -10,7 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from qmp_exporter.config import Target
-from qmp_exporter.daemon.exposition import LARGE
+from qmp_exporter.daemon import exposition as exposition_module
 from qmp_exporter.simulator import Monitor, SimulatedVm
 from serving import Serve
 from watching import eventually
@@ -124,8 +124,9 @@ async def many(directory: Path) -> AsyncIterator[list[Monitor]]:
         monitor.close()
 
 
-async def test_a_large_page_is_whole(serve: Serve, many: list[Monitor]) -> None:
-    """It is encoded and compressed in a thread."""
+async def test_a_large_page_is_whole(serve: Serve, many: list[Monitor], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is compressed in a thread."""
+    monkeypatch.setattr(exposition_module, "LARGE", 256 * 1024)
     server = await serve(*(Target(monitor.vm.name, str(monitor.address)) for monitor in many), watch=True)
     up = [f'qemu_up{{vm="{monitor.vm.name}"}} 1.0\n'.encode() for monitor in many]
 
@@ -136,7 +137,7 @@ async def test_a_large_page_is_whole(serve: Serve, many: list[Monitor]) -> None:
     async with asyncio.timeout(10):
         while not all(line in body for line in up):
             body = await page()
-    assert len(body) > LARGE
+    assert len(body) > exposition_module.LARGE
     pages = await asyncio.gather(*(page() for _ in range(5)))
     assert all(line in body for body in pages for line in up)
 
