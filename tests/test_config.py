@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmp_exporter.config import Config, ConfigError, Known, Target, json_schema, load, parse, parse_targets
+from qmp_exporter.config import Config, ConfigError, Known, Listener, Target, json_schema, load, parse, parse_targets
 
 ROOT = Path(__file__).parents[1]
 FILES = ROOT / "tests" / "configs"
@@ -207,6 +207,14 @@ def test_query_block_is_switched_off_for_all_and_on_for_one():
 def test_groups_of_metrics_are_switched_off_for_all_or_instead_for_one():
     vms = load(FILES / "good-metrics.yaml", KNOWN).vms
     assert [sorted(vm.disabled) for vm in vms] == [["block_stats", "display"], [], ["block_latency"]]
+
+
+def test_where_vms_dial_in_is_said_with_its_mode_and_its_group():
+    plain, tenants = load(FILES / "good-listen.yaml", KNOWN).listen
+    shared = Target("", "", poll_interval=30)
+    assert plain == Listener("/run/qmp-exporter/dial-in.sock", "name", 0o660, None, 900, shared)
+    shared = Target("", "", {"tenant": "acme"}, query_block=False, disabled=frozenset({"display"}), poll_interval=30)
+    assert tenants == Listener("/run/qmp-exporter/tenants.sock", "uuid", 0o666, 0, 3600, shared)
 
 
 def test_a_character_that_json_writes_as_two_escapes_is_one():

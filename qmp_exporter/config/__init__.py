@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from qmp_exporter.config.document import ConfigError, Document, Location, Wrong, quoted, read
 from qmp_exporter.config.file import lines, text_of
 from qmp_exporter.config.schema import json_schema, validate, validate_targets
-from qmp_exporter.config.targets import Config, Discover, Target
+from qmp_exporter.config.targets import Config, Discover, Listener, Target
 from qmp_exporter.config.values import NOTHING, Known, socket_address, vm_name
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "ConfigError",
     "Discover",
     "Known",
+    "Listener",
     "Target",
     "json_schema",
     "load",
@@ -41,6 +42,7 @@ def parse(text: str, source: str, known: Known = NOTHING) -> Config:
     config = validate(document, known)
     _find_repeated_vms(document, ("vms",))
     _find_repeated(document, ("discover",), "glob", str, "a glob of its own for every entry")
+    _find_repeated(document, ("listen",), "socket", _address, "a socket of its own for every entry")
     if config is None or document.wrongs:
         raise ConfigError(lines(source, document.wrongs))
     return config

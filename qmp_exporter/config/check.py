@@ -13,6 +13,7 @@ WANTED: Final = {
     "bool_type": "true or false",
     "dict_type": "a mapping",
     "list_type": "a list",
+    "literal_error": "{expected}",
     "model_type": "a mapping",
     "string_type": "text",
     "too_long": "at most {max_length} of them",

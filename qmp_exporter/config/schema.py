@@ -4,14 +4,14 @@ import json
 import re
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from qmp_exporter.config.check import checked
 from qmp_exporter.config.document import Document, Wrong
-from qmp_exporter.config.targets import POLL_INTERVAL, Config, Discover, Target
+from qmp_exporter.config.targets import POLL_INTERVAL, Config, Discover, Listener, Target
 from qmp_exporter.config.values import (
     FILE_NAME,
     Glob,
@@ -20,17 +20,20 @@ from qmp_exporter.config.values import (
     Known,
     KvmStat,
     Labels,
+    Mode,
     Name,
     Owner,
+    OwnPath,
     Pattern,
     PollInterval,
     Socket,
+    UnixGroup,
     printable,
 )
 
 GRACE: Final = 900.0  # seconds: a few scrapes, and the `for` of an alert
 KVM_STATS: Final = 64  # names; KVM has some 60, and each of a vCPU is a series
-SOURCES: Final = ("vms", "discover", "files")  # a configuration has one of them
+SOURCES: Final = ("vms", "discover", "listen", "files")  # a configuration has one of them
 
 
 _Exclude = Annotated[str, AfterValidator(printable)]
@@ -48,6 +51,7 @@ def validate(document: Document, known: Known) -> Config | None:
     return Config(
         tuple(vm.target(defaults) for vm in content.vms),
         tuple(entry.discover(defaults) for entry in content.discover),
+        tuple(entry.listener(defaults) for entry in content.listen),
         tuple(content.files),
         defaults,
     )
@@ -89,9 +93,6 @@ class Watched(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     labels: Labels = Field({}, description="labels on every metric of this VM")
-    allow_shared_monitor: bool = Field(
-        default=False, description="true: take even a monitor that libvirt or Proxmox needs for itself"
-    )
     query_block: bool | None = Field(default=None, description="for this VM, instead of what holds for all")
     metrics: Metrics | None = Field(default=None, description="for this VM, instead of what holds for all")
 
@@ -99,12 +100,22 @@ class Watched(BaseModel):
         return replace(
             self.metrics.chosen(defaults) if self.metrics else defaults,
             labels=MappingProxyType(self.labels),
-            allow_shared_monitor=self.allow_shared_monitor,
             query_block=defaults.query_block if self.query_block is None else self.query_block,
         )
 
 
-class VM(Watched):
+class Called(Watched):
+    """What can be said besides of one whose monitor we connect to."""
+
+    allow_shared_monitor: bool = Field(
+        default=False, description="true: take even a monitor that libvirt or Proxmox needs for itself"
+    )
+
+    def shared(self, defaults: Target) -> Target:
+        return replace(super().shared(defaults), allow_shared_monitor=self.allow_shared_monitor)
+
+
+class VM(Called):
     name: Name
     socket: Socket
 
@@ -112,7 +123,7 @@ class VM(Watched):
         return replace(self.shared(defaults), name=self.name, socket=self.socket)
 
 
-class DiscoverEntry(Watched):
+class DiscoverEntry(Called):
     model_config = ConfigDict(title="Discover")
 
     glob: Glob = Field(description="the paths of the sockets, such as /run/qmp/*.sock")
@@ -134,6 +145,27 @@ class DiscoverEntry(Watched):
         return Discover(self.glob, self.name, tuple(self.exclude), self.grace, shared)
 
 
+class ListenEntry(Watched):
+    model_config = ConfigDict(title="Listen")
+
+    socket: OwnPath = Field(description="the path of a socket that the exporter makes, where QEMU dials in")
+    name_from: Literal["name", "uuid"] = Field(
+        default="name", description="what a VM is called by: what its -name says, or its -uuid"
+    )
+    mode: Mode = Field(0o660, description="the permissions of the socket", json_schema_extra={"default": "0660"})
+    group: UnixGroup | None = Field(
+        default=None, description="the group of the socket, by name or number; that of the exporter unless said"
+    )
+    grace: Grace = Field(
+        GRACE,
+        description="how long a VM is still on the page when it has hung up, from 0s to 24h",
+        json_schema_extra={"default": "15m"},
+    )
+
+    def listener(self, defaults: Target) -> Listener:
+        return Listener(self.socket, self.name_from, self.mode, self.group, self.grace, self.shared(defaults))
+
+
 class File(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", title="Configuration of qmp-exporter")
 
@@ -148,6 +180,7 @@ class File(BaseModel):
     metrics: Metrics = Field(Metrics(), description="which metrics are wanted; all unless said otherwise")
     vms: list[VM] = Field([], description="a list of VMs, each with a name and a socket")
     discover: list[DiscoverEntry] = Field([], description="a list of globs of sockets, looked for every 5 seconds")
+    listen: list[ListenEntry] = Field([], description="a list of sockets where VMs dial in")
     files: list[Glob] = Field([], description="globs of YAML files with lists like vms, read again when they change")
 
     def defaults(self) -> Target:

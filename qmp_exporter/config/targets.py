@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
 POLL_INTERVAL: Final = 15.0  # seconds
 
@@ -35,8 +35,21 @@ class Discover:
 
 
 @dataclass(frozen=True)
+class Listener:
+    """A socket of ours where VMs dial in."""
+
+    socket: str  # /path
+    name_from: Literal["name", "uuid"] = "name"  # of what QEMU was given, what the VM is called by
+    mode: int = 0o660
+    group: int | None = None  # whose the socket is; None: that of the exporter
+    grace: float = 0.0  # seconds that a VM is still on the page when it has hung up
+    shared: Target = DEFAULTS  # what its targets have in common, without a name and a socket
+
+
+@dataclass(frozen=True)
 class Config:
     vms: tuple[Target, ...] = ()
     discover: tuple[Discover, ...] = ()
+    listen: tuple[Listener, ...] = ()
     files: tuple[str, ...] = ()  # globs of files with more targets
     defaults: Target = DEFAULTS  # what a target in one of those files leaves open

@@ -1,5 +1,6 @@
 """One value of a configuration file → what it means, or the sentence that says what was wanted instead."""
 
+import grp
 import ipaddress
 import pwd
 import re
@@ -141,6 +142,27 @@ def _owner(value: object) -> int:
         raise ValueError("wanted a user of this host, by name or number") from None
 
 
+def _group_of_host(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32:
+        return value
+    try:
+        return grp.getgrnam(value if isinstance(value, str) else "").gr_gid
+    except (KeyError, ValueError):
+        raise ValueError("wanted a group of this host, by name or number") from None
+
+
+def _own_path(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError("wanted an absolute path, where the exporter makes the socket")
+    return socket_address(value)
+
+
+def _mode(value: object) -> int:
+    if not isinstance(value, str) or not re.fullmatch("0?[0-7]{3}", value):
+        raise ValueError('wanted the permissions of the socket in quotes, such as "0660"')
+    return int(value, 8)
+
+
 _TEXT = {"type": "string", "pattern": f"^(?=.){DURATION}$"}
 PollInterval = Annotated[float, BeforeValidator(_between("1s", "1h", "15s or 1m30s")), WithJsonSchema(_TEXT)]
 Grace = Annotated[float, BeforeValidator(_between("0s", "24h", "15m or 1h30m")), WithJsonSchema(_TEXT)]
@@ -155,3 +177,6 @@ KvmStat = Annotated[str, AfterValidator(_kvm_stat)]
 Glob = Annotated[str, AfterValidator(_glob)]
 Pattern = Annotated[re.Pattern[str], BeforeValidator(_pattern), WithJsonSchema({"type": "string", "format": "regex"})]
 Owner = Annotated[int, BeforeValidator(_owner), WithJsonSchema({"type": ["string", "integer"]})]
+UnixGroup = Annotated[int, BeforeValidator(_group_of_host), WithJsonSchema({"type": ["string", "integer"]})]
+OwnPath = Annotated[str, AfterValidator(_own_path)]
+Mode = Annotated[int, BeforeValidator(_mode), WithJsonSchema({"type": "string", "pattern": "^0?[0-7]{3}$"})]

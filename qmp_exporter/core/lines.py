@@ -5,7 +5,7 @@ class Lines:
     """Splits a stream at newlines.  A line of more than `limit` bytes is skipped and counted in `too_long`."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._parts: list[bytes] = []  # of the line that is not at its end yet; joined once, not copied per chunk
         self._length = 0
         self._skipping = False
@@ -31,7 +31,7 @@ class Lines:
         if not part or self._skipping:
             return
         self._length += len(part)
-        if self._length > self._limit:
+        if self._length > self.limit:
             self._parts.clear()
             self._length = 0
             self._skipping = True
@@ -47,7 +47,7 @@ class Lines:
         return line
 
     def _bounded(self, line: bytes) -> bytes:
-        if len(line) > self._limit:
+        if len(line) > self.limit:
             self.too_long += 1
             return b""
         return line

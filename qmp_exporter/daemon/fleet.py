@@ -12,6 +12,7 @@ import structlog
 from qmp_exporter.catalog import CATALOG, without
 from qmp_exporter.config import Target
 from qmp_exporter.core.page import Page
+from qmp_exporter.daemon.answer import Answer, DialledIn
 from qmp_exporter.daemon.guard import guard
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.sources import Collision, Source, Sources
@@ -128,9 +129,7 @@ class Fleet:
                     self._begin(target, after=ended)
 
     def _begin(self, target: Target, after: "asyncio.Task[None] | None") -> None:
-        watch = self._watches[target.name] = Watch(
-            target, without(target.disabled, target.kvm_stats), self._stats, random.random
-        )
+        watch = self._watches[target.name] = _watch_of(target, self._stats)
         self.page.add(target.name, target.labels)
         self._render(watch)  # at once, so that no page lacks its qemu_up
         if self._group is not None:
@@ -164,6 +163,13 @@ class Fleet:
             )
         self._collisions = collisions
         self._stats.count_collisions(collision.same for collision in collisions)
+
+
+def _watch_of(target: Target, stats: Selfstats) -> Watch:
+    dispatch = without(target.disabled, target.kvm_stats)
+    if isinstance(target, DialledIn):
+        return Answer(target, dispatch, stats, random.random)
+    return Watch(target, dispatch, stats, random.random)
 
 
 async def _watch(watch: Watch, after: "asyncio.Task[None] | None") -> None:

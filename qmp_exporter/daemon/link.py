@@ -84,27 +84,29 @@ class Link(QMPClient):
 
     `hear` gets every message but those of the handshake, in the order of the wire, and must not wait; it may raise
     BadMessage.  `heard` is called when a session has nothing more to deliver for now.  `bad` gets what was no message.
-    `ended` is called when the session is over, for whatever reason.
+    `ended` is called when the session is over, for whatever reason.  `target` is where it listens, or the connection of
+    one that came to us.
     """
 
     def __init__(
         self,
-        target: str,
+        target: str | socket.socket,
         allowed: frozenset[str],
         *,
         hear: Callable[[Message], None],
         heard: Callable[[], None],
         bad: Callable[[BadMessage], None],
         ended: Callable[[], None],
+        max_line: int = MAX_LINE,
     ) -> None:
         super().__init__()
-        self._address = address(target)
+        self._address = address(target) if isinstance(target, str) else target
         self._allowed = allowed
         self._hear = hear
         self._heard = heard
         self._bad = bad
         self._ended = ended
-        self._lines = Lines(MAX_LINE)
+        self._lines = Lines(max_line)
         self._deadline: asyncio.Timeout | None = None
         self._connected = False
         self._hello: Greeting | None = None
@@ -141,6 +143,19 @@ class Link(QMPClient):
     def socket(self) -> socket.socket | None:
         """The connection's own, while there is one; to look at, not to use."""
         return self._writer.get_extra_info("socket") if self._writer is not None else None
+
+    def hand_over(
+        self,
+        allowed: frozenset[str],
+        *,
+        hear: Callable[[Message], None],
+        heard: Callable[[], None],
+        bad: Callable[[BadMessage], None],
+    ) -> None:
+        """Somebody else goes on with the session, who trusts it with lines of any length that QEMU sends."""
+        self._allowed, self._hear, self._heard, self._bad = allowed, hear, heard, bad
+        self._take = hear
+        self._lines.limit = MAX_LINE
 
     def ask(self, command: str, identifier: int, arguments: bytes = b"") -> None:
         """Send a query, with a JSON object of arguments; its reply is heard like everything else.
@@ -239,7 +254,7 @@ class Link(QMPClient):
             except BadMessage as bad:
                 self._bad(bad)
         for _ in range(self._lines.too_long - too_long):
-            self._bad(BadMessage("size", f"a message of more than {MAX_LINE} bytes"))
+            self._bad(BadMessage("size", f"a message of more than {self._lines.limit} bytes"))
 
     def _shake_hands(self, message: Message) -> None:
         """What comes until the negotiation is done; from then on `_hear` takes the messages."""

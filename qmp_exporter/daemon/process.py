@@ -18,6 +18,15 @@ def peer_pid(monitor: socket.socket) -> int | None:
     return pid or None
 
 
+def started(pid: int) -> float | None:
+    """When a process was started, in seconds since the epoch; None where it is gone or not to be seen."""
+    try:
+        at: float = psutil.Process(pid).create_time()
+    except (psutil.Error, OSError):
+        return None
+    return at
+
+
 def read_process(pid: int, threads: Mapping[int, int]) -> ProcessInfo | None:
     """`threads`: thread id by vCPU index.
 

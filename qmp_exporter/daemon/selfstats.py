@@ -63,11 +63,21 @@ class Selfstats:
             self.bad_messages.labels(reason)
         self.dropped = Counter(
             "qmp_exporter_dropped_total",
-            "Messages that were good but came too late to be of use (late: a reply to a query that was given up on).",
+            "Messages that were good but could not be used (late: a reply to a query that was given up on; early: an "
+            "event of a VM that dialled in, when there was no more room for it until the VM is watched).",
             ("reason",),
             registry=registry,
         )
-        self.dropped.labels("late")
+        for reason in ("late", "early"):
+            self.dropped.labels(reason)
+        self.dial_in_refused = Counter(
+            "qmp_exporter_dial_in_refused_total",
+            "Connections of VMs that dial in that were turned away, by why.",
+            ("reason",),
+            registry=registry,
+        )
+        for reason in ("silent", "failed", "nameless", "name_taken", "twice", "flood", "too_many"):
+            self.dial_in_refused.labels(reason)
         self.series_limited = Counter(
             "qmp_exporter_series_limited_total",
             "Samples that found no room for a new value of a label on their VM and went to other.",

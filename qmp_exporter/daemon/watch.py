@@ -15,7 +15,7 @@ from qmp_exporter.core.backoff import LONGEST, delay
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.family import Query
 from qmp_exporter.core.vm import Vm
-from qmp_exporter.core.wire import BadMessage, Event, Failure, Message, Reply
+from qmp_exporter.core.wire import BadMessage, Event, Failure, Greeting, Message, Reply
 from qmp_exporter.daemon.foreign import owner
 from qmp_exporter.daemon.link import Link, Unreachable, reason
 from qmp_exporter.daemon.ownership import wrong_owner
@@ -84,6 +84,11 @@ class Watch:
         except Unreachable as failure:
             self._became(failure.state, str(failure))
             return failure.state
+        await self._converse(link, greeting)
+        return "connected"
+
+    async def _converse(self, link: Link, greeting: Greeting) -> None:
+        """A session, from the negotiation to its end."""
         self._log.info("monitor connected", version=greeting.version)
         try:
             self.health = Health(time.time())
@@ -99,7 +104,6 @@ class Watch:
             self.vm.disconnected(self.health.since)
             self._asked.clear()
         self._say_why_it_ended(link.error, announced=announced)
-        return "connected"
 
     async def _serve(self, link: Link) -> None:
         """Take a turn when it is time, until the session ends; when something was heard there is one at once."""

@@ -2,6 +2,7 @@
 
 from qmp_exporter.simulator.block import BlockDevice, cdrom, disk
 from qmp_exporter.simulator.commands import COMMANDS, HEADLESS_COMMANDS, STORAGE_DAEMON_COMMANDS
+from qmp_exporter.simulator.dialling import DiallingMonitor
 from qmp_exporter.simulator.display import SpiceServer, VncServer
 from qmp_exporter.simulator.life import live
 from qmp_exporter.simulator.monitor import Monitor
@@ -13,6 +14,7 @@ __all__ = [
     "HEADLESS_COMMANDS",
     "STORAGE_DAEMON_COMMANDS",
     "BlockDevice",
+    "DiallingMonitor",
     "Event",
     "Monitor",
     "SimulatedVm",

@@ -61,8 +61,7 @@ class Monitor:
 
     def listen(self) -> None:
         self._listener, self.address = _listen(self.address)
-        self.vm.on_event.append(self._on_event)
-        self.vm.on_exit.append(self._on_exit)
+        self._attach()
         self._accept_next()
 
     def close(self) -> None:
@@ -79,14 +78,21 @@ class Monitor:
     def _stop_listening(self, *, unlink: bool) -> None:
         if self._listener is None:
             return
-        self.faults.clear()
-        self.vm.on_event.remove(self._on_event)
-        self.vm.on_exit.remove(self._on_exit)
+        self._detach()
         asyncio.get_running_loop().remove_reader(self._listener)
         self._listener.close()
         self._listener = None
         if unlink and isinstance(self.address, str | Path) and not str(self.address).startswith("@"):
             Path(self.address).unlink(missing_ok=True)
+
+    def _attach(self) -> None:
+        self.vm.on_event.append(self._on_event)
+        self.vm.on_exit.append(self._on_exit)
+
+    def _detach(self) -> None:
+        self.faults.clear()
+        self.vm.on_event.remove(self._on_event)
+        self.vm.on_exit.remove(self._on_exit)
 
     def _accept_next(self) -> None:
         if self._listener is not None:
@@ -102,6 +108,9 @@ class Monitor:
         asyncio.get_running_loop().remove_reader(self._listener)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._serve(sock)
+
+    def _serve(self, sock: socket.socket) -> None:
         self._vacant.clear()
         self.session = Session(self, sock)
         self.session.open()
