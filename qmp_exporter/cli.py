@@ -20,6 +20,7 @@ from qmp_exporter.daemon.configured import KNOWN
 from qmp_exporter.daemon.listen import AddressError
 from qmp_exporter.daemon.log import LEVELS, configure
 from qmp_exporter.daemon.run import DEFAULT_ADDRESS, Options, run
+from qmp_exporter.daemon.systemd import ActivationError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 DEMO_POLL = 2.0  # seconds: a newcomer wants to see things move
@@ -64,6 +65,19 @@ def _parser() -> argparse.ArgumentParser:
         dest="lifecycle",
         action="store_true",
         help="let POST /-/reload read the configuration again, as SIGHUP does",
+    )
+    web.add_argument(
+        "--web.config.file",
+        dest="web_config",
+        metavar="FILE",
+        type=Path,
+        help="TLS, passwords and headers, in the format of Prometheus' own web configuration",
+    )
+    web.add_argument(
+        "--web.systemd-socket",
+        dest="systemd_socket",
+        action="store_true",
+        help="listen on the sockets that a .socket unit passes, and on no address",
     )
     web.add_argument("--log.level", dest="level", choices=tuple(LEVELS), default="info", help="default: %(default)s")
     web.add_argument(
@@ -201,12 +215,18 @@ def _load(file: Path) -> Config | None:
     try:
         return load(file, KNOWN)
     except ConfigError as error:
-        sys.stderr.writelines(f"{line}\n" for line in error.errors)
+        _complain_of_all(error)
         return None
 
 
 def _options(options: argparse.Namespace) -> Options:
-    return Options(tuple(options.addresses or (DEFAULT_ADDRESS,)), options.path, options.lifecycle)
+    return Options(
+        tuple(options.addresses or (DEFAULT_ADDRESS,)),
+        options.path,
+        options.lifecycle,
+        options.web_config,
+        options.systemd_socket,
+    )
 
 
 def _served(serve: Callable[[], Awaitable[None]]) -> int:
@@ -219,6 +239,11 @@ def _served(serve: Callable[[], Awaitable[None]]) -> int:
         asyncio.run(main())
     except AddressError as error:
         return _wrong(f"--web.listen-address: {error}")
+    except ActivationError as error:
+        return _wrong(f"--web.systemd-socket: {error}")
+    except ConfigError as error:
+        _complain_of_all(error)
+        return USAGE
     except asyncio.CancelledError:
         return INTERRUPTED
     except OSError as error:
@@ -234,6 +259,10 @@ def _wrong(how: str) -> int:
 def _failed(why: str) -> int:
     _complain(why)
     return FAILED
+
+
+def _complain_of_all(error: ConfigError) -> None:
+    sys.stderr.writelines(f"{line}\n" for line in error.errors)
 
 
 def _complain(text: str) -> None:

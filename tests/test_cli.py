@@ -185,6 +185,14 @@ def test_an_address_that_is_none_is_told(config: Path) -> None:
     assert "'nowhere': wanted :PORT" in done.stderr
 
 
+def test_every_error_of_a_bad_web_configuration_is_told(config: Path) -> None:
+    web = config.with_name("web.yml")
+    web.write_text("tls_server_config: {cert_file: a, kye_file: b}\nbasic_auth_users: {alice: secret}\n")
+    done = exporter(f"--config.file={config}", f"--web.config.file={web}", f"--web.listen-address=unix:{web}.sock")
+    assert done.returncode == 2
+    assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == [f"{web}:1:35", f"{web}:2:27"]
+
+
 @pytest.mark.parametrize("path", ["metrics", "/-/healthy", "/{x}", "/a b"])
 def test_a_telemetry_path_that_cannot_be_served_is_told(config: Path, path: str) -> None:
     done = exporter(f"--config.file={config}", f"--web.telemetry-path={path}")

@@ -39,6 +39,7 @@ OWNERS = {
     "prometheus_client": ("daemon/selfstats.py",),
     "aiohttp": ("daemon/",),
     "structlog": ("daemon/",),
+    "bcrypt": ("daemon/passwords.py",),
     "msgspec": ("core/", "catalog/"),
     "hypothesis": (),
     "pytest": (),

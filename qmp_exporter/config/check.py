@@ -16,6 +16,9 @@ WANTED: Final = {
     "literal_error": "{expected}",
     "model_type": "a mapping",
     "string_type": "text",
+    "int_type": "a whole number",
+    "greater_than_equal": "at least {ge}",
+    "too_short": "at least {min_length} of them",
     "too_long": "at most {max_length} of them",
 }
 
@@ -76,6 +79,8 @@ def _inside(annotation: Any) -> type[BaseModel]:
 
 def _bad_value(error: ErrorDetails, document: Document) -> str:
     location = error["loc"]
+    if error["type"] == "secret":
+        return error["msg"]
     found = f"found {document.found(location, error['input'])}"
     if error["type"] == "value_error":
         return f"{found}, {error['ctx']['error']}"

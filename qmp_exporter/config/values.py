@@ -165,6 +165,7 @@ def _mode(value: object) -> int:
 
 _TEXT = {"type": "string", "pattern": f"^(?=.){DURATION}$"}
 PollInterval = Annotated[float, BeforeValidator(_between("1s", "1h", "15s or 1m30s")), WithJsonSchema(_TEXT)]
+RateInterval = Annotated[float, BeforeValidator(_between("0s", "1h", "100ms"))]
 Grace = Annotated[float, BeforeValidator(_between("0s", "24h", "15m or 1h30m")), WithJsonSchema(_TEXT)]
 Name = Annotated[str, AfterValidator(vm_name), Field(description="the VM's name: the label vm of its metrics")]
 Socket = Annotated[str, AfterValidator(socket_address), Field(description="its monitor: /path, @name or tcp:host:port")]

@@ -12,15 +12,15 @@ import enum
 import functools
 import io
 import socket
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from qmp_exporter.daemon.gate import Gate
 from qmp_exporter.daemon.selfstats import Selfstats
 
 HEADER_BYTES: Final = 32 << 10  # Prometheus sends 300, a browser with its neighbours' cookies 8,000
@@ -58,30 +58,10 @@ LIMITS: Final = Limits()
 _PHASES: Final = tuple(Phase)
 
 
-class Tls(Protocol):
-    """Knows how a connection is to be encrypted."""
-
-    async def context(self) -> ssl.SSLContext | None:
-        """For the next connection; None: it is not."""
-
-    def admits(self, certificate: object) -> bool:
-        """Whether the owner of this certificate (`getpeercert()`) may come in."""
-
-
-class Plain:
-    """No TLS."""
-
-    async def context(self) -> ssl.SSLContext | None:
-        return None
-
-    def admits(self, certificate: object) -> bool:
-        return certificate is None
-
-
 class Connection(asyncio.Protocol):
     """Hands on to aiohttp's handler what the transport says, and pushes the deadline forward."""
 
-    def __init__(self, handler: asyncio.Protocol, tls: Tls, limits: Limits) -> None:
+    def __init__(self, handler: asyncio.Protocol, gate: Gate, limits: Limits) -> None:
         self.phase = Phase.REQUEST
         self.kept = False
         self.owed = 0  # bytes of the answer under way
@@ -89,7 +69,7 @@ class Connection(asyncio.Protocol):
         self.deadline: asyncio.Timeout | None = None
         self.closed = asyncio.get_running_loop().create_future()
         self._handler = handler
-        self._tls = tls
+        self._gate = gate
         self._limits = limits
         self._transport: asyncio.Transport | None = None
         self._header_bytes = 0
@@ -109,7 +89,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]  # a stream's has both directions
         transport.set_write_buffer_limits(SLICE)  # type: ignore[attr-defined]  # as above; of TLS it would be 512 KiB
         self._handler.connection_made(transport)
-        if not self._tls.admits(transport.get_extra_info("peercert")):
+        if not self._gate.admits(transport.get_extra_info("peercert")):
             self.cut_off_for = "handshake"
             self.abort()
 
@@ -144,10 +124,10 @@ class Connections:
     """All connections of one server."""
 
     def __init__(
-        self, make_handler: Callable[[], asyncio.Protocol], tls: Tls, stats: Selfstats, limits: Limits
+        self, make_handler: Callable[[], asyncio.Protocol], gate: Gate, stats: Selfstats, limits: Limits
     ) -> None:
         self._make_handler = make_handler
-        self._tls = tls
+        self._gate = gate
         self._limits = limits
         self._stats = stats
         self._tasks: dict[Connection, asyncio.Task[None]] = {}  # the longest connected first
@@ -166,7 +146,7 @@ class Connections:
                 continue
             if len(self._tasks) >= self._limits.places:
                 self._make_room()
-            connection = Connection(self._make_handler(), self._tls, self._limits)
+            connection = Connection(self._make_handler(), self._gate, self._limits)
             task = self._tasks[connection] = group.create_task(self._serve(connection, peer))
             task.add_done_callback(functools.partial(self._end, connection, peer))
             await asyncio.sleep(0)  # a flood of newcomers must not keep the others waiting
@@ -178,8 +158,9 @@ class Connections:
     async def _serve(self, connection: Connection, peer: socket.socket) -> None:
         try:
             async with asyncio.timeout(self._limits.request) as connection.deadline:
-                context = await self._tls.context()
-                await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, peer, ssl=context)
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    lambda: connection, peer, ssl=self._gate.context
+                )
                 await connection.closed
         except TimeoutError:
             connection.cut_off_for = connection.phase.value

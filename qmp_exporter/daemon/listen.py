@@ -1,4 +1,4 @@
-"""An application and addresses -> listening sockets that serve it."""
+"""Addresses -> listening sockets; with an application -> it is served there."""
 
 import asyncio
 import contextlib
@@ -6,13 +6,14 @@ import logging
 import re
 import socket
 import stat
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
-from qmp_exporter.daemon.connections import LIMITS, Connections, Limits, Tls
+from qmp_exporter.daemon.connections import LIMITS, Connections, Limits
+from qmp_exporter.daemon.gate import Gate
+from qmp_exporter.daemon.guard import guard
 from qmp_exporter.daemon.selfstats import Selfstats
 
 SHUTDOWN_GRACE = 1.0  # seconds for answers under way; aiohttp waits for it twice
@@ -23,19 +24,23 @@ _silent = logging.getLogger(__name__)
 _silent.setLevel(logging.CRITICAL + 1)
 
 
+def named(listener: socket.socket) -> str:
+    """As it would be given to --web.listen-address."""
+    address = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{address}"
+    return f"[{address[0]}]:{address[1]}" if listener.family == socket.AF_INET6 else f"{address[0]}:{address[1]}"
+
+
 class AddressError(ValueError):
     """A listen address that means nothing; says what was wanted."""
 
 
 @contextlib.asynccontextmanager
 async def listening(
-    app: web.Application, addresses: Sequence[str], tls: Tls, stats: Selfstats, limits: Limits = LIMITS
-) -> AsyncIterator[list[Any]]:
-    """Serve on all of these addresses; gives what they became: a port 0 is another one now.
-
-    :raise OSError: one of them cannot be bound.
-    :raise AddressError: one of them is none.
-    """
+    app: web.Application, listeners: Sequence[socket.socket], gate: Gate, stats: Selfstats, limits: Limits = LIMITS
+) -> AsyncIterator[None]:
+    """Serve on all of these sockets, which are closed in the end."""
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -50,24 +55,44 @@ async def listening(
         assert runner.server is not None  # noqa: S101  it is there from setup() to cleanup()
         return runner.server()
 
-    connections = Connections(make_handler, tls, stats, limits)
-    app.middlewares.insert(0, connections.middleware)
+    connections = Connections(make_handler, gate, stats, limits)
+    app.middlewares.extend([connections.middleware, gate.middleware])
+    app.on_response_prepare.append(gate.headers)
     with contextlib.ExitStack() as opened:
-        listeners = [opened.enter_context(listener) for address in addresses for listener in await _bound(address)]
+        for listener in listeners:
+            opened.enter_context(listener)
         await runner.setup()
         async with asyncio.TaskGroup() as group:
-            accepting = [group.create_task(connections.accept(listener, group)) for listener in listeners]
+            running = [group.create_task(connections.accept(listener, group)) for listener in listeners]
+            running.append(group.create_task(guard(gate.run)))
             try:
-                yield [listener.getsockname() for listener in listeners]
+                yield
             finally:
-                for task in accepting:
+                for task in running:
                     task.cancel()
                 await runner.cleanup()
                 connections.close()
 
 
+async def bound(addresses: Iterable[str]) -> list[socket.socket]:
+    """`:PORT`, `HOST:PORT`, `[IPV6]:PORT` or `unix:/path`, each -> what listens there.
+
+    :raise OSError: one of them cannot be bound.
+    :raise AddressError: one of them is none.
+    """
+    listeners: list[socket.socket] = []
+    try:
+        for address in addresses:
+            listeners += await _bound(address)
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
 async def _bound(address: str) -> list[socket.socket]:
-    """`:PORT`, `HOST:PORT`, `[IPV6]:PORT` or `unix:/path`; a host may have several addresses."""
+    """More than one for a host that has several addresses."""
     if address.startswith("unix:/"):
         return [_unix(address.removeprefix("unix:"))]
     match = re.fullmatch(r"(?:\[(?P<six>[0-9a-fA-F:.%\w]+)\]|(?P<host>[^:\[\]/]*)):(?P<port>\d{1,5})", address)
@@ -75,11 +100,11 @@ async def _bound(address: str) -> list[socket.socket]:
         raise AddressError(f"{address!r}: wanted :PORT, HOST:PORT, [IPV6]:PORT or unix:/path")
     host = match["six"] or match["host"] or None
     # asyncio knows how to bind to all that a host means; accepting is another matter.
-    bound = await asyncio.get_running_loop().create_server(
+    server = await asyncio.get_running_loop().create_server(
         asyncio.Protocol, host, int(match["port"]), start_serving=False
     )
-    listeners = [listener.dup() for listener in bound.sockets]
-    bound.close()
+    listeners = [listener.dup() for listener in server.sockets]
+    server.close()
     for listener in listeners:
         listener.listen(BACKLOG)
     return listeners

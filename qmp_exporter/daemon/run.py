@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import structlog
 
@@ -16,12 +17,12 @@ from qmp_exporter import __version__
 from qmp_exporter.config import Config
 from qmp_exporter.daemon import systemd
 from qmp_exporter.daemon.configured import Configured
-from qmp_exporter.daemon.connections import Plain
 from qmp_exporter.daemon.exposition import Exposition
 from qmp_exporter.daemon.fleet import Fleet
+from qmp_exporter.daemon.gate import EVERYBODY, Gate, rules
 from qmp_exporter.daemon.guard import guard
 from qmp_exporter.daemon.http import application
-from qmp_exporter.daemon.listen import listening
+from qmp_exporter.daemon.listen import bound, listening, named
 from qmp_exporter.daemon.reload import Reload
 from qmp_exporter.daemon.selfstats import Selfstats
 
@@ -42,6 +43,8 @@ class Options:
     addresses: tuple[str, ...] = (DEFAULT_ADDRESS,)
     telemetry_path: str = "/metrics"
     lifecycle: bool = False  # whether a request may reload the configuration
+    web_config: Path | None = None
+    systemd_socket: bool = False  # listen on what the service manager passes, not on the addresses
 
 
 async def run(config: Config, options: Options, read: Callable[[], Config]) -> None:
@@ -49,6 +52,8 @@ async def run(config: Config, options: Options, read: Callable[[], Config]) -> N
 
     :raise OSError: an address cannot be bound.
     :raise AddressError: an address is none.
+    :raise ActivationError: the service manager passed no socket that listens.
+    :raise ConfigError: the web configuration has mistakes.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -65,8 +70,11 @@ async def run(config: Config, options: Options, read: Callable[[], Config]) -> N
     loop.add_signal_handler(signal.SIGHUP, reload.ask)
     on_request = reload.now if options.lifecycle else None
     app = application(fleet, Exposition(fleet, stats), options.telemetry_path, on_request)
-    async with listening(app, options.addresses, Plain(), stats):
-        log.info("listening", version=__version__, addresses=" ".join(options.addresses), targets=len(config.vms))
+    gate = Gate(rules(options.web_config) if options.web_config else EVERYBODY, stats)
+    listeners = systemd.inherited() if options.systemd_socket else await bound(options.addresses)
+    async with listening(app, listeners, gate, stats):
+        addresses = " ".join(map(named, listeners)) if options.systemd_socket else " ".join(options.addresses)
+        log.info("listening", version=__version__, addresses=addresses, targets=len(config.vms))
         systemd.notify("READY=1", f"STATUS=Watching {len(config.vms)} monitors")
         try:
             await _until(stop, fleet.run, configured.run, partial(guard, reload.run), partial(_heartbeat, stats))

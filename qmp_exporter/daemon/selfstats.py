@@ -100,6 +100,20 @@ class Selfstats:
         )
         for reason in ("request", "answer", "idle", "close", "size", "handshake", "crowded"):
             self.http_closed.labels(reason)
+        self.http_refused = Counter(
+            "qmp_exporter_http_requests_refused_total",
+            "Requests refused by the web configuration: no or a wrong password (password), too many passwords of one "
+            "address being checked (checks), more requests than rate_limit allows (rate_limit).",
+            ("reason",),
+            registry=registry,
+        )
+        for reason in ("password", "checks", "rate_limit"):
+            self.http_refused.labels(reason)
+        self.web_config_successful = Gauge(
+            "qmp_exporter_web_config_last_reload_successful",
+            "1 if the web configuration and its certificates were valid when they were last read, or there are none.",
+            registry=registry,
+        )
         self.reload_successful = Gauge(
             "qmp_exporter_config_last_reload_successful",
             "1 if the configuration was valid when it was last read.",

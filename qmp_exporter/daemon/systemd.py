@@ -1,7 +1,40 @@
-"""What the service manager is told over $NOTIFY_SOCKET (sd_notify(3)): ready, stopping, alive."""
+"""The service manager: what it is told (sd_notify(3)), and the sockets that it passes (sd_listen_fds(3))."""
 
 import os
 import socket
+from itertools import zip_longest
+
+FIRST_PASSED = 3  # descriptor; after stdin, stdout and stderr
+
+
+class ActivationError(ValueError):
+    """What was passed is not what was meant to be."""
+
+
+def inherited() -> list[socket.socket]:
+    """The listening sockets that were passed to this process.
+
+    :raise ActivationError: there are none, or something else is among them.
+    """
+    pid, number, names = (os.environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"))
+    if pid != str(os.getpid()) or not number.isdecimal() or int(number) == 0:
+        raise ActivationError("no sockets were passed: wanted to be started by a .socket unit")
+    descriptors = range(FIRST_PASSED, FIRST_PASSED + int(number))
+    return [_listening(descriptor, name) for descriptor, name in zip_longest(descriptors, names.split(":"))]
+
+
+def _listening(descriptor: int, name: str | None) -> socket.socket:
+    found = f"descriptor {descriptor} ({name or 'without a name'})"
+    try:
+        passed = socket.socket(fileno=descriptor)
+    except OSError as error:
+        raise ActivationError(f"{found} is no socket: {error.strerror}") from error
+    if passed.type != socket.SOCK_STREAM or not passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        passed.detach()  # it is not ours
+        raise ActivationError(f"{found} is no listening stream: wanted ListenStream= and Accept=no in the .socket unit")
+    passed.set_inheritable(False)
+    passed.setblocking(False)  # noqa: FBT003  as above
+    return passed
 
 
 def notify(*variables: str) -> None:

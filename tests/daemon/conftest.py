@@ -12,11 +12,11 @@ import pytest
 
 from qmp_exporter.catalog import without
 from qmp_exporter.config import Target
-from qmp_exporter.daemon.connections import Plain
 from qmp_exporter.daemon.exposition import Exposition
 from qmp_exporter.daemon.fleet import Fleet
+from qmp_exporter.daemon.gate import EVERYBODY, Gate
 from qmp_exporter.daemon.http import Reload, application
-from qmp_exporter.daemon.listen import listening
+from qmp_exporter.daemon.listen import bound, listening
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.sources import STATIC
 from qmp_exporter.daemon.watch import Watch
@@ -87,10 +87,11 @@ async def serve() -> AsyncIterator[Serve]:
             fleet = Fleet(stats)
             fleet.want(STATIC, (replace(target, poll_interval=NEVER) for target in targets))
             app = application(fleet, Exposition(fleet, stats), path, reload)
-            (address,) = await served.enter_async_context(listening(app, ["127.0.0.1:0"], Plain(), stats))
+            (listener,) = await bound(["127.0.0.1:0"])
+            await served.enter_async_context(listening(app, [listener], Gate(EVERYBODY, stats), stats))
             if watch:
                 watching.append(group.create_task(fleet.run()))
-            return Server(fleet, session, f"http://127.0.0.1:{address[1]}")
+            return Server(fleet, session, f"http://127.0.0.1:{listener.getsockname()[1]}")
 
         yield start
         for task in watching:

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from qmp_exporter.daemon.connections import HEADER_BYTES, LIMITS, Limits, Plain
-from qmp_exporter.daemon.listen import listening
+from qmp_exporter.daemon.connections import HEADER_BYTES, LIMITS, Limits
+from qmp_exporter.daemon.gate import EVERYBODY, Gate
+from qmp_exporter.daemon.listen import bound, listening
 from qmp_exporter.daemon.selfstats import Selfstats
 from watching import PATIENCE, eventually
 
@@ -93,8 +94,9 @@ async def serving(limits: Limits) -> AsyncIterator[Server]:
     app.router.add_get("/broken", broken)
     stats = Selfstats()
     with contextlib.ExitStack() as peers:
-        async with listening(app, ["127.0.0.1:0"], Plain(), stats, limits) as (address,):
-            yield Server(address, stats, peers)
+        (listener,) = await bound(["127.0.0.1:0"])
+        async with listening(app, [listener], Gate(EVERYBODY, stats), stats, limits):
+            yield Server(listener.getsockname(), stats, peers)
 
 
 async def test_who_says_nothing_is_cut_off() -> None:

@@ -8,11 +8,11 @@ import pytest
 from aiohttp import web
 
 from qmp_exporter.config import Target
-from qmp_exporter.daemon.connections import Plain
 from qmp_exporter.daemon.exposition import Exposition
 from qmp_exporter.daemon.fleet import Fleet
+from qmp_exporter.daemon.gate import EVERYBODY, Gate
 from qmp_exporter.daemon.http import application
-from qmp_exporter.daemon.listen import AddressError, listening
+from qmp_exporter.daemon.listen import AddressError, bound, listening, named
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.sources import STATIC
 
@@ -27,11 +27,13 @@ def an_application() -> tuple[web.Application, Selfstats]:
 async def test_it_listens_on_several_addresses_at_once(directory: Path) -> None:
     unix = str(directory / "metrics.sock")
     app, stats = an_application()
-    async with listening(app, ["127.0.0.1:0", "[::1]:0", f"unix:{unix}"], Plain(), stats) as (four, six, path):
-        assert path == unix
+    listeners = await bound(["127.0.0.1:0", "[::1]:0", f"unix:{unix}"])
+    four, six, path = map(named, listeners)
+    assert path == f"unix:{unix}"
+    async with listening(app, listeners, Gate(EVERYBODY, stats), stats):
         async with aiohttp.ClientSession() as session:
-            for url in (f"http://127.0.0.1:{four[1]}/-/healthy", f"http://[::1]:{six[1]}/-/healthy"):
-                async with session.get(url) as response:
+            for address in (four, six):
+                async with session.get(f"http://{address}/-/healthy") as response:
                     assert response.status == 200
         async with (
             aiohttp.ClientSession(connector=aiohttp.UnixConnector(unix)) as session,
@@ -42,12 +44,14 @@ async def test_it_listens_on_several_addresses_at_once(directory: Path) -> None:
 
 async def test_a_port_alone_means_every_address() -> None:
     app, stats = an_application()
-    async with listening(app, [":0"], Plain(), stats) as addresses, aiohttp.ClientSession() as session:
-        for host, port, *_ in addresses:
-            url = f"http://[::1]:{port}/-/healthy" if host == "::" else f"http://127.0.0.1:{port}/-/healthy"
-            async with session.get(url) as response:
+    listeners = await bound([":0"])
+    everywhere = named(listeners[0]), named(listeners[1])
+    addresses = [address.replace("0.0.0.0", "127.0.0.1").replace("::", "::1") for address in everywhere]  # noqa: S104
+    async with listening(app, listeners, Gate(EVERYBODY, stats), stats), aiohttp.ClientSession() as session:
+        for address in addresses:
+            async with session.get(f"http://{address}/-/healthy") as response:
                 assert response.status == 200
-        assert {host for host, *_ in addresses} == {"0.0.0.0", "::"}  # noqa: S104  what it is about
+    assert len(addresses) == 2
 
 
 async def test_a_unix_socket_that_was_left_behind_is_taken_over_but_never_a_file(directory: Path) -> None:
@@ -55,19 +59,15 @@ async def test_a_unix_socket_that_was_left_behind_is_taken_over_but_never_a_file
     with socket.socket(socket.AF_UNIX) as left_behind:
         left_behind.bind(str(path))
     app, stats = an_application()
-    async with listening(app, [f"unix:{path}"], Plain(), stats):
+    async with listening(app, await bound([f"unix:{path}"]), Gate(EVERYBODY, stats), stats):
         assert path.is_socket()
     (directory / "file").touch()
-    app, stats = an_application()
     with pytest.raises(OSError, match="in use"):
-        async with listening(app, [f"unix:{directory}/file"], Plain(), stats):
-            pass
+        await bound([f"unix:{directory}/file"])
     assert (directory / "file").is_file()
 
 
 @pytest.mark.parametrize("address", ["", "10065", "host", "host:99999", "::1:80", "[::1]", "unix:relative", "a/b:80"])
 async def test_an_address_that_is_none_is_told(address: str) -> None:
-    app, stats = an_application()
     with pytest.raises(AddressError, match="wanted :PORT, HOST:PORT"):
-        async with listening(app, [address], Plain(), stats):
-            pass
+        await bound(["127.0.0.1:0", address])

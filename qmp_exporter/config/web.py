@@ -1,0 +1,275 @@
+"""A web configuration file, in the exporter-toolkit's format → who may ask, and how answers travel."""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from qmp_exporter.config.check import checked
+from qmp_exporter.config.document import ConfigError, Document, Location, Wrong, quoted, read
+from qmp_exporter.config.file import lines, text_of
+from qmp_exporter.config.values import RateInterval
+
+PEM_BYTES: Final = 1 << 20
+COST: Final = 15  # of a bcrypt hash; at that, each new password takes two seconds of a core
+NO_CLIENTS: Final = "NoClientCert"
+# What Go calls a suite -> what OpenSSL does. Those of TLS 1.3 can be chosen in neither and are always there.
+CIPHERS: Final = {
+    "TLS_AES_128_GCM_SHA256": "",
+    "TLS_AES_256_GCM_SHA384": "",
+    "TLS_CHACHA20_POLY1305_SHA256": "",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA": "ECDHE-ECDSA-AES128-SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA": "ECDHE-ECDSA-AES256-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
+}
+CURVES: Final = {"CurveP256": "prime256v1", "CurveP384": "secp384r1", "CurveP521": "secp521r1", "X25519": "X25519"}
+# The toolkit lets these be set and no others; only some values of some.
+HEADERS: Final = {
+    "Strict-Transport-Security": (),
+    "X-Content-Type-Options": ("nosniff",),
+    "X-Frame-Options": ("deny", "sameorigin"),
+    "X-XSS-Protection": (),
+    "Content-Security-Policy": (),
+}
+
+
+@dataclass(frozen=True)
+class Pem:
+    """A certificate or a key, and the place in the configuration that it is said at."""
+
+    text: bytes = field(repr=False)
+    where: str
+
+
+@dataclass(frozen=True)
+class Tls:
+    cert: Pem
+    key: Pem
+    client_ca: Pem | None
+    client_auth: str  # NoClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert
+    client_sans: frozenset[str] | None  # None: whoever the CA has signed
+    min_version: str  # TLS12 or TLS13
+    max_version: str
+    ciphers: tuple[str, ...] | None  # OpenSSL's names of those before TLS 1.3; None: what OpenSSL takes for good
+    server_order: bool
+    curve: str | None  # OpenSSL's name
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    interval: float  # seconds in which one request is earned
+    burst: int
+
+
+@dataclass(frozen=True)
+class WebConfig:
+    tls: Tls | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    users: Mapping[str, bytes] = field(default_factory=dict, repr=False)  # -> bcrypt hash
+    rate_limit: RateLimit | None = None
+    http2: bool = False  # it was asked for
+    files: tuple[Path, ...] = ()  # that it was read from
+
+
+def load(path: Path) -> WebConfig:
+    """Read it and the certificates that it names.
+
+    :raise ConfigError: with every mistake.
+    """
+    document = read(text_of(path), str(path), 'wanted at least "{}"')
+    content = checked(File, document)
+    config = content.config(document, path) if content else None
+    if config is None or document.wrongs:
+        raise ConfigError(lines(str(path), document.wrongs))
+    return config
+
+
+def _one_of(names: Collection[str], why: Mapping[str, str] | None = None) -> Callable[[str], str]:
+    """`why`: what others know and we cannot have."""
+
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(f"wanted {' or '.join(names)}" + (f": {why[name]}" if why and name in why else ""))
+        return name
+
+    return check
+
+
+def _hash(value: object) -> bytes:
+    """A mistake must not show the value: it may be the password itself."""
+    match = re.fullmatch(r"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}", value) if isinstance(value, str) else None
+    if match is None:
+        wanted = 'found something else, wanted a bcrypt hash, such as `htpasswd -nBC 10 ""` prints without its colon'
+        raise PydanticCustomError("secret", wanted)
+    if not 4 <= int(match[1]) <= COST:
+        text = "found a bcrypt hash of cost {cost}, wanted one of 4 to {most}: each check would take seconds of CPU"
+        raise PydanticCustomError("secret", text, {"cost": int(match[1]), "most": COST})
+    return match[0].encode()
+
+
+def _pem(value: object) -> str:
+    if not isinstance(value, str) or "-----BEGIN " not in value:
+        raise PydanticCustomError("secret", "found something else, wanted text in PEM, with -----BEGIN and -----END")
+    return value
+
+
+_VERIFIED: Final = (NO_CLIENTS, "VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
+_UNVERIFIED: Final = dict.fromkeys(
+    ("RequestClientCert", "RequireAnyClientCert", "RequireClientCert"),
+    "OpenSSL, as Python has it, asks for no certificate without verifying it",
+)
+_OLD: Final = dict.fromkeys(("TLS10", "TLS11"), "OpenSSL no longer speaks it at its usual security level")
+_Pem = Annotated[str, BeforeValidator(_pem)]
+_Version = Annotated[str, AfterValidator(_one_of(("TLS12", "TLS13"), _OLD))]
+_Cipher = Annotated[str, AfterValidator(_one_of(CIPHERS))]
+_Curve = Annotated[str, AfterValidator(_one_of(CURVES))]
+
+
+def _single(curves: list[str]) -> list[str]:
+    if len(curves) > 1:
+        raise ValueError("wanted a single one: Python cannot hand more of them to OpenSSL before its 3.15")
+    return curves
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class TlsServer(_Strict):
+    cert: _Pem | None = None
+    cert_file: str | None = None
+    key: _Pem | None = None
+    key_file: str | None = None
+    client_ca: _Pem | None = None
+    client_ca_file: str | None = None
+    client_auth_type: Annotated[str, AfterValidator(_one_of(_VERIFIED, _UNVERIFIED))] = NO_CLIENTS
+    client_allowed_sans: list[str] | None = Field(None, min_length=1)
+    min_version: _Version = "TLS12"
+    max_version: _Version = "TLS13"
+    cipher_suites: list[_Cipher] = []
+    prefer_server_cipher_suites: bool = True
+    curve_preferences: Annotated[list[_Curve], AfterValidator(_single)] = []
+
+
+class HttpServer(_Strict):
+    http2: bool = False  # the toolkit's default is true; we have no HTTP/2 to offer
+    headers: dict[Annotated[str, AfterValidator(_one_of(HEADERS))], str] = {}
+
+
+class Rate(_Strict):
+    interval: RateInterval = 0.0
+    burst: int = Field(1, ge=1)
+
+
+class File(_Strict):
+    tls_server_config: TlsServer | None = None
+    http_server_config: HttpServer | None = None
+    basic_auth_users: dict[str, Annotated[bytes, BeforeValidator(_hash)]] | None = None
+    rate_limit: Rate | None = None
+
+    def config(self, document: Document, path: Path) -> WebConfig:
+        http = self.http_server_config or HttpServer()
+        limit = self.rate_limit
+        files = _Files(document, path)
+        _check_headers(http.headers, document)
+        return WebConfig(
+            tls=_tls(self.tls_server_config, files) if self.tls_server_config else None,
+            headers=http.headers,
+            users=self.basic_auth_users or {},
+            rate_limit=RateLimit(limit.interval, limit.burst) if limit and limit.interval else None,
+            http2=http.http2,
+            files=(path, *files.read),
+        )
+
+
+def _check_headers(headers: Mapping[str, str], document: Document) -> None:
+    for name, value in headers.items():
+        wanted = " or ".join(HEADERS[name]) if HEADERS[name] else "printable ASCII"
+        if value not in HEADERS[name] if HEADERS[name] else not (value.isprintable() and value.isascii()):
+            location = ("http_server_config", "headers", name)
+            text = f"found {document.found(location, value)}, wanted {wanted}"
+            document.wrongs.append(Wrong(document.values[location], location, text))
+
+
+class _Files:
+    """Reads what `tls_server_config` names, and keeps what is wrong with it."""
+
+    def __init__(self, document: Document, path: Path) -> None:
+        self.read: list[Path] = []
+        self._document = document
+        self._path = path
+
+    def wrong(self, key: str, text: str) -> None:
+        location = ("tls_server_config", key)
+        known = self._document.values
+        self._document.wrongs.append(Wrong(known.get(location, known[location[:-1]]), location, text))
+
+    def pem(self, server: TlsServer, key: str) -> Pem | None:
+        """What is said by `key`, or is in the file that `key`_file names."""
+        text, name = getattr(server, key), getattr(server, f"{key}_file")
+        if text is not None and name is not None:
+            self.wrong(key, f"found this and {key}_file, wanted one of them")
+        if text is not None:
+            return self._located(key, text.encode())
+        return self._from_file(f"{key}_file", self._path.parent / name) if name is not None else None
+
+    def _from_file(self, key: str, path: Path) -> Pem | None:
+        self.read.append(path)
+        try:
+            with path.open("rb") as file:
+                return self._located(key, file.read(PEM_BYTES))  # bounded: a device may never end
+        except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            self.wrong(key, f"{quoted(str(path))} cannot be read: {why}")
+            return None
+
+    def _located(self, key: str, text: bytes) -> Pem:
+        location: Location = ("tls_server_config", key)
+        (where,) = lines(str(self._path), [Wrong(self._document.values[location], location, "")])
+        return Pem(text, where)
+
+
+def _tls(server: TlsServer, files: _Files) -> Tls | None:
+    cert, key, client_ca = (files.pem(server, name) for name in ("cert", "key", "client_ca"))
+    for name in ("cert", "key"):
+        if getattr(server, name) is None and getattr(server, f"{name}_file") is None:
+            files.wrong(f"{name}_file", f"missing, wanted {name} or {name}_file: without, there is no TLS")
+    has_ca = server.client_ca is not None or server.client_ca_file is not None
+    if has_ca and server.client_auth_type == NO_CLIENTS:
+        text = f"wanted {' or '.join(_VERIFIED[1:])}, for there is a client CA"
+        files.wrong("client_auth_type", text)
+    if not has_ca and server.client_auth_type != NO_CLIENTS:
+        files.wrong("client_auth_type", "wanted client_ca or client_ca_file with it: whose certificates are good?")
+    if server.client_allowed_sans is not None and server.client_auth_type != _VERIFIED[-1]:
+        files.wrong("client_allowed_sans", f"wanted client_auth_type: {_VERIFIED[-1]} with it")
+    if server.min_version > server.max_version:
+        files.wrong("min_version", f"found {server.min_version}, wanted no more than max_version")
+    ciphers = tuple(CIPHERS[name] for name in server.cipher_suites if CIPHERS[name])
+    if server.cipher_suites and not ciphers and server.max_version == "TLS12":
+        files.wrong("cipher_suites", "found only suites of TLS 1.3, wanted one that TLS 1.2 has")
+    if cert is None or key is None:
+        return None
+    return Tls(
+        cert,
+        key,
+        client_ca,
+        server.client_auth_type,
+        None if server.client_allowed_sans is None else frozenset(server.client_allowed_sans),
+        # As in Go: who names no suite that TLS 1.2 has, speaks TLS 1.3 alone.
+        "TLS13" if server.cipher_suites and not ciphers else server.min_version,
+        server.max_version,
+        ciphers or None,
+        server.prefer_server_cipher_suites,
+        CURVES[server.curve_preferences[0]] if server.curve_preferences else None,
+    )
