@@ -42,10 +42,12 @@ format: .venv/.dev ## make format and imports what check wants
 golden: .venv/.dev ## write the golden pages anew; look at the difference before you commit it
 	UPDATE_GOLDEN=1 $(BIN)/pytest tests/traces/test_golden.py
 
-docs: .venv/.run ## METRICS.md from the catalog, the schema of the configuration from its models
+docs: .venv/.run ## METRICS.md from the catalog, schema and reference of the configuration from its models
 	$(BIN)/qmp-exporter metrics > METRICS.md.new && mv METRICS.md.new METRICS.md
 	$(BIN)/python -c 'from qmp_exporter.config import json_schema; print(json_schema(), end="")' \
 	  > deploy/config.schema.json.new && mv deploy/config.schema.json.new deploy/config.schema.json
+	$(BIN)/python -c 'from qmp_exporter.config.reference import reference; print(reference(), end="")' \
+	  > docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
 
 lock: .venv/.dev ## requirements.lock: the newest of every dependency, with its hashes
 	$(BIN)/uv pip compile --quiet --no-config --upgrade --universal --python-version 3.11 --generate-hashes \

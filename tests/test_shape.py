@@ -198,8 +198,9 @@ NAME = re.compile(r"(?<![\w:/.-])((?:qemu|qmp_exporter)_[a-z0-9_]+)(?:\{([^{}]*)
 OF_PROMETHEUS = {"job", "instance", "vm", "tenant"}  # and of its targets, as in the examples
 DEPLOYED = [
     path
-    for path in (*(ROOT / "deploy").rglob("*"), ROOT / "README.md")
-    if path.suffix in {".yml", ".yaml", ".json", ".md"} and path.name != "config.schema.json"
+    for path in (*(ROOT / "deploy").rglob("*"), *(ROOT / "docs").rglob("*"), ROOT / "README.md")
+    if path.suffix in {".yml", ".yaml", ".json", ".md"}
+    and path.name not in {"config.schema.json", "adding-a-metric.md"}  # whose metric is an example
 ]
 
 

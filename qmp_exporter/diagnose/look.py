@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from qmp_exporter.config import Target
 from qmp_exporter.daemon.foreign import owner
+from qmp_exporter.daemon.ownership import wrong_owner
 from qmp_exporter.diagnose.access import Component, User, Walk, barrier, current_user, mend, open_to_all, walk
 from qmp_exporter.diagnose.arguments import PRETTY, QMP, Use, vm_name
 from qmp_exporter.diagnose.finding import Finding
@@ -36,6 +37,8 @@ def look(target: Target, view: View, *, connecting: bool = False) -> Finding | N
         users = (view.user, current_user()) if connecting else (view.user,)
         if finding := _look_along(target, view, users):
             return finding
+        if why := wrong_owner(target.socket, target.owner):
+            return _not_qemus(target, why)
     ends = view.host.ends(target.socket)
     if ends.clients:
         return held(target, ends)
@@ -71,6 +74,19 @@ def _foreign(target: Target, manager: str) -> Finding:
         f"This is {manager}'s own monitor, which serves one client only: it is left alone.",
         (f"{manager} keeps its monitors at such paths, and needs them.",),
         ("Give the VM another monitor, at its next cold start.", *second_monitor(target.name, manager)),
+    )
+
+
+def _not_qemus(target: Target, why: str) -> Finding:
+    return Finding(
+        target.socket,
+        "denied",
+        "The socket is not of the user whom the configuration names as its owner.",
+        (f"{target.socket}: {why}.",),
+        (
+            "If QEMU runs as that user, write so in `owner` of the entry of `discover`.",
+            "If not, somebody may pretend to be a VM: look who made it.",
+        ),
     )
 
 

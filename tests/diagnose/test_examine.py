@@ -1,6 +1,7 @@
 """Simulated monitors in all kinds of trouble -> the finding; nobody is harmed by being looked at."""
 
 import asyncio
+import os
 import socket
 from collections import Counter
 from pathlib import Path
@@ -177,6 +178,13 @@ async def test_a_managers_own_monitor_is_not_touched_and_has_a_recipe(directory:
             listener.accept()
     assert finding.verdict == "foreign"
     assert any("virsh edit web01" in line for line in finding.mend)
+
+
+async def test_a_socket_of_another_owner_than_the_wanted_one_is_not_connected_to(monitor: Monitor) -> None:
+    finding = await examined(monitor.address, owner=os.geteuid() + 1)
+    assert finding.verdict == "denied"
+    assert f"belongs to the user {os.geteuid()}, wanted {os.geteuid() + 1}" in finding.seen[0]
+    assert not monitor.received
 
 
 async def test_a_socket_that_is_none_is_told(directory: Path) -> None:

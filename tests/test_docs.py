@@ -1,0 +1,279 @@
+"""What the documentation says -> whether it is so: links lead somewhere, commands and examples are taken."""
+
+import ast
+import json
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree as ET
+
+import pytest
+import yaml
+
+import play
+from parts import need
+from qmp_exporter.catalog import CATALOG
+from qmp_exporter.catalog.monitor import STATE
+from qmp_exporter.cli import _parser
+from qmp_exporter.config import load_targets, parse
+from qmp_exporter.config.reference import EXAMPLES, reference
+from qmp_exporter.config.targets import DEFAULTS
+from qmp_exporter.core.dispatch import Dispatch
+from qmp_exporter.daemon.configured import KNOWN
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted(
+    path.relative_to(ROOT)
+    for pattern in ("*.md", "docs/**/*.md", "deploy/**/*.md", "tests/**/*.md")
+    for path in ROOT.glob(pattern)
+)
+OURS = {"vms", "discover", "files", "listen", "poll_interval", "query_block", "metrics"}  # keys at the top of a file
+
+
+class Block(NamedTuple):
+    """A piece of code on a page; `language` is what stands behind the fence, or `indented`, or `inline`."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    lines = (ROOT / page).read_text().splitlines()
+    number = 0
+    while number < len(lines):
+        line = lines[number]
+        begun = number + 1
+        number += 1
+        if fence := re.match(r"( *)```+(\w*)", line):
+            text = []
+            while number < len(lines) and not lines[number].lstrip().startswith("```"):
+                text.append(lines[number].removeprefix(fence[1]))
+                number += 1
+            number += 1
+            yield Block(page, begun, fence[2], "\n".join(text))
+        elif line.startswith("    "):
+            text = [line[4:]]
+            while number < len(lines) and lines[number].startswith("    "):
+                text.append(lines[number][4:])
+                number += 1
+            yield Block(page, begun, "indented", "\n".join(text))
+        else:
+            yield from (Block(page, begun, "inline", code) for code in re.findall(r"`([^`]+)`", line))
+
+
+ALL = [block for page in PAGES for block in blocks(page)]
+
+
+def of(*languages: str) -> list[Block]:
+    return [block for block in ALL if block.language in languages]
+
+
+# --- links
+
+
+def prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """As GitHub makes them of headings."""
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    plain = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).replace("`", "") for heading in headings)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in plain}
+
+
+def dead(page: Path, link: str) -> bool:
+    path, _, anchor = link.partition("#")
+    target = (ROOT / page).parent / path if path else ROOT / page
+    if not target.exists():
+        return True
+    return bool(anchor) and anchor not in anchors(target.resolve().relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+    links += re.findall(r'(?:src|href)="([^"]+)"', prose(page))
+    assert [link for link in links if not re.match("https?:|mailto:", link) and dead(page, link)] == []
+
+
+@pytest.mark.parametrize(("link", "expected"), [("NO.md", True), ("METRICS.md#no", True), ("METRICS.md#labels", False)])
+def test_a_dead_link_is_seen(link: str, expected: bool) -> None:  # noqa: FBT001  a table's column
+    assert dead(Path("README.md"), link) is expected
+
+
+def test_every_page_of_docs_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert {page for page in pages if f"({page}" not in index} == set()
+
+
+# --- commands
+
+
+def commands(block: Block) -> Iterator[list[str]]:
+    """The calls of qmp-exporter in it, as lists of arguments."""
+    text = re.sub(r"\\\n\s*", " ", block.text)
+    for line in text.splitlines():
+        call = re.match(r"^(?:[$#] )?(?:sudo )?(?:\S*/)?qmp-exporter( .*)?$", line.strip())
+        if call:
+            words = shlex.split(call[1] or "", comments=True)
+            end = next((n for n, word in enumerate(words) if word in {"|", ">", "&&", ";", "2>"}), len(words))
+            yield [*words[:end], "--help"] if len(words) == 1 else words[:end]  # a name, not a call
+
+
+CALLS = [
+    (block, arguments)
+    for block in of("", "sh", "console", "bash", "indented", "inline")
+    for arguments in commands(block)
+    if arguments
+]
+
+
+@pytest.mark.parametrize(("block", "arguments"), CALLS, ids=[f"{block} {' '.join(words)}" for block, words in CALLS])
+def test_a_command_line_is_one_that_the_program_takes(block: Block, arguments: list[str]) -> None:
+    try:
+        _parser().parse_args(arguments)
+    except SystemExit as refused:
+        if refused.code:
+            pytest.fail(f"{block}: qmp-exporter {shlex.join(arguments)}")
+
+
+def test_there_are_commands_in_the_documentation() -> None:
+    assert len(CALLS) > 10
+
+
+def shell(block: Block) -> str:
+    """What is to be typed: all of it, or what stands behind a $."""
+    if block.language != "console":
+        return block.text
+    return "\n".join(line[2:] for line in block.text.splitlines() if line.startswith("$ "))
+
+
+@pytest.mark.parametrize("block", of("sh", "bash", "console"), ids=str)
+def test_what_is_typed_into_a_shell_is_shell(block: Block) -> None:
+    done = subprocess.run(["bash", "-n"], input=shell(block), text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# --- examples
+
+
+@pytest.mark.parametrize("block", of("yaml"), ids=str)
+def test_yaml_is_taken_by_whom_it_is_for(block: Block, tmp_path: Path) -> None:
+    value = yaml.safe_load(block.text)
+    if isinstance(value, list) and "socket" in value[0]:
+        (tmp_path / "targets.yaml").write_text(block.text)
+        load_targets(tmp_path / "targets.yaml", DEFAULTS, KNOWN)
+    elif OURS & value.keys():
+        parse(block.text, str(block), KNOWN)
+    elif "groups" in value:
+        assert_promtool("rules", block.text, tmp_path)
+    elif "scrape_configs" in value:
+        assert_promtool("config", block.text, tmp_path, "--syntax-only")
+
+
+@pytest.mark.parametrize("block", of("promql"), ids=str)
+def test_promql_is_promql(block: Block, tmp_path: Path) -> None:
+    rules = [{"record": f"one:{number}", "expr": one} for number, one in enumerate(block.text.split("\n\n"))]
+    assert_promtool("rules", json.dumps({"groups": [{"name": "page", "rules": rules}]}), tmp_path)
+
+
+def assert_promtool(kind: str, text: str, directory: Path, *options: str) -> None:
+    (directory / "it.yml").write_text(text)
+    command = [need("promtool"), "check", kind, *options, str(directory / "it.yml")]
+    done = subprocess.run(command, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("block", of("xml"), ids=str)
+def test_xml_is_well_formed(block: Block) -> None:
+    ET.fromstring(block.text)  # noqa: S314  it is our own
+
+
+@pytest.mark.parametrize("block", of("json"), ids=str)
+def test_json_is_json(block: Block) -> None:
+    json.loads(block.text)
+
+
+# --- what is generated
+
+
+def test_the_configuration_reference_is_that_of_the_models() -> None:
+    assert (ROOT / "docs" / "configuration.md").read_text() == reference(), "make docs writes it anew"
+
+
+@pytest.mark.parametrize("model", EXAMPLES)
+def test_the_examples_of_the_configuration_reference_are_good(model: str) -> None:
+    example = EXAMPLES[model]
+    wrapped = {"": example, "VM": {"vms": [example]}, "DiscoverEntry": {"discover": [example]}}
+    parse(json.dumps(wrapped.get(model, {model.lower(): example, "vms": []})), model, KNOWN)
+
+
+def test_every_key_of_the_configuration_has_an_example() -> None:
+    schema = json.loads((ROOT / "deploy" / "config.schema.json").read_text())
+    models = {"": schema, **schema["$defs"]}
+    keys = {(name, key) for name, model in models.items() for key in model["properties"]}
+    assert keys == {(name, key) for name, examples in EXAMPLES.items() for key in examples}
+
+
+# --- what is written by hand about the program
+
+
+def messages() -> set[str]:
+    """Everything that the daemon may log."""
+    found = set()
+    for path in (ROOT / "qmp_exporter" / "daemon").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in {"debug", "info", "warning", "error", "exception", "critical"}
+                and ast.unparse(node.func.value) in {"log", "self._log"}
+            ):
+                assert isinstance(node.args[0], ast.Constant), f"{path.name}:{node.lineno}: a message is a constant"
+                found.add(str(node.args[0].value))
+    return found
+
+
+TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text()
+
+
+def test_every_message_of_the_log_is_explained_and_no_other() -> None:
+    explained = re.split(r"^## What Prometheus sees", TROUBLESHOOTING, flags=re.MULTILINE)[0]
+    assert set(re.findall(r"^### (.*)$", explained, re.MULTILINE)) == messages()
+
+
+def test_every_state_of_a_monitor_is_explained_and_no_other() -> None:
+    table = TROUBLESHOOTING.partition("## States of a monitor")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `([a-z]+)` \|", table, re.MULTILINE) == list(STATE.values)
+
+
+def test_the_example_of_adding_a_metric_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    row, tests = (block.text for block in ALL if block.page.name == "adding-a-metric.md" and block.language == "python")
+    names: dict[str, Any] = {}
+    exec(row, names)  # noqa: S102  it is our own
+    added = names["COLO_EXITS"]
+    assert not {added.name} & {family.name for family in CATALOG.families}, "it is an example of something new"
+    extended = Dispatch((*CATALOG.families, added), CATALOG.queries)
+    monkeypatch.setattr(play, "CATALOG", extended)
+    names["Story"] = partial(play.Story, dispatch=extended)
+    exec(tests, names)  # noqa: S102  as above
+    told = [test() for name, test in names.items() if name.startswith("test_")]
+    assert len(told) == 2
+
+
+def test_the_quickstarts_say_whether_they_were_tried() -> None:
+    quickstarts = list((ROOT / "docs").glob("quickstart-*.md"))
+    assert len(quickstarts) == 5
+    for page in quickstarts:
+        assert re.search(r"^\*\*(Tried\*\* on|From documentation\*\*)", page.read_text(), re.MULTILINE), page.name
