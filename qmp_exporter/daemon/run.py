@@ -80,6 +80,7 @@ async def run(config: Config, options: Options, read: Callable[[], Config]) -> N
             await _until(stop, fleet.run, configured.run, partial(guard, reload.run), partial(_heartbeat, stats))
         finally:
             systemd.notify("STOPPING=1")
+    gc.freeze()  # the interpreter looks through all that is left before it ends: 2 s for 2,000 VMs
     log.info("stopped")
 
 
