@@ -97,7 +97,7 @@ async def exporting(
         try:
             await _ready(notified, process, log)
             async with client_of(address) as client:
-                yield Exporter(process, vms[0], client, log)
+                yield Exporter(process, next(iter(vms), Vm("", "")), client, log)
             await _stopped(process)
         finally:
             with contextlib.suppress(ProcessLookupError):

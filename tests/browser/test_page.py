@@ -1,0 +1,337 @@
+"""The page in a real browser: what it shows, how it is used, and that nothing of a VM's is ever more than text."""
+
+import asyncio
+import re
+
+import pytest
+from aiohttp import ClientSession, web
+from playwright.async_api import expect
+
+import chromium
+from chromium import PHONE
+from exporter import Vm, exporting, free_port
+from qmp_exporter.simulator import Monitor, SimulatedVm
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # of the browser, which all share
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+BACKWARDS = "evil\u202egnp.exe"
+GIB = 1 << 30
+
+
+async def test_the_vm_in_trouble_comes_first_with_its_disk_and_its_time(opened):
+    a, b, c = SimulatedVm("a"), SimulatedVm("b"), SimulatedVm("c")
+    look = await opened(a, b, c)
+    await look.shows("a", "b", "c")
+    await expect(look.cell("b", "state")).to_have_text("running")
+    b.io_error("virtio-disk1", "write", "stop", nospace=True)
+    await look.shows("b", "a", "c")
+    await expect(look.cell("b", "state")).to_have_text("io-error")
+    await expect(look.cell("b", "errors")).to_contain_text("drive-virtio-disk1 write")
+    await expect(look.cell("b", "errors")).to_contain_text("s ago")
+    await expect(look.cell("b", "errors")).to_contain_text("status: no space")
+    await expect(look.page.locator("#sum")).to_have_text("3 VMs, 2 running, 1 in trouble")
+    await expect(look.page).to_have_title("(1) " + await look.page.locator("#host").inner_text() + " · qmp-exporter")
+    await expect(look.page.get_by_role("status")).to_have_text("1 VM in trouble: b.")
+    assert look.complaints == []
+
+
+async def test_it_is_live_without_being_loaded_again(opened):
+    vm = SimulatedVm("web01")
+    look = await opened(vm)
+    await expect(look.cell("web01", "state")).to_have_text("running")
+    await look.measured("window.loadedOnce = true")
+    vm.move_tray("ide0-1-0", open=True)
+    await expect(look.cell("web01", "trays")).to_have_text("drive-ide0-1-0")
+    client = vm.vnc_connect(vm.displays.vnc[0].id)
+    vm.vnc_initialize(client)
+    await expect(look.cell("web01", "vnc")).to_have_text("1")
+    await expect(look.cell("web01", "event")).to_contain_text("VNC_INITIALIZED")
+    vm.stop()
+    await expect(look.cell("web01", "state")).to_have_text("paused")
+    vm.cont()
+    await expect(look.cell("web01", "state")).to_have_text("running")
+    assert await look.measured("window.loadedOnce")
+    assert look.complaints == []
+
+
+async def test_a_job_has_a_bar_that_moves(opened):
+    vm = SimulatedVm("web01")
+    look = await opened(vm)
+    vm.start_job("mirror", job_id="copy0", length=GIB, speed=GIB // 4)
+    vm.advance(1.0)
+    jobs = look.cell("web01", "jobs")
+    await expect(jobs).to_contain_text("mirror copy0")
+    await expect(jobs).to_contain_text("25 % · 0.3 of 1 GiB · ≤ 256 MiB/s")
+    await expect(jobs.get_by_role("progressbar")).to_have_attribute("value", "0.25")
+    vm.advance(2.0)
+    await expect(jobs.get_by_role("progressbar")).to_have_attribute("value", "0.75")
+
+
+async def test_why_a_monitor_is_out_of_reach_is_said_in_words_with_the_next_try(opened):
+    look = await opened(SimulatedVm("web01"), targets=(Vm("web02", "/run/nowhere.sock"),))
+    monitor = look.cell("web02", "monitor")
+    await expect(monitor).to_contain_text("missing")
+    await expect(monitor).to_contain_text("no socket there; next try in")
+    await expect(look.cell("web02", "state")).to_have_text("not known")
+    await look.row("web02").locator(".open").click()
+    more = look.page.locator("tr.more")
+    await expect(more).to_contain_text("Is the VM started, with a monitor at this path?")
+    await expect(more).to_contain_text("qmp-exporter diagnose /run/nowhere.sock")
+
+
+async def test_a_qemu_that_ended_without_a_word_is_trouble_and_one_that_said_so_is_not(opened):
+    crashed, ended = SimulatedVm("crashed"), SimulatedVm("ended")
+    look = await opened(crashed, ended)
+    await expect(look.cell("crashed", "state")).to_have_text("running")
+    await expect(look.cell("ended", "state")).to_have_text("running")
+    crashed.kill()
+    ended.shutdown()
+    await expect(look.cell("crashed", "state")).to_have_text("gone")
+    await expect(look.cell("ended", "state")).to_have_text("ended")
+    await look.page.get_by_role("button", name="Trouble").click()
+    await look.shows("crashed")
+
+
+async def test_what_happened_to_a_vm_is_told_with_times_when_it_is_opened(opened):
+    vm = SimulatedVm("web01")
+    look = await opened(vm)
+    await expect(look.cell("web01", "state")).to_have_text("running")
+    for _ in range(3):
+        vm.io_error("virtio-disk0", "read", "report")
+    vm.powerdown()
+    await expect(look.cell("web01", "event")).to_contain_text("POWERDOWN")
+    button = look.row("web01").locator(".open")
+    await expect(button).to_have_attribute("aria-expanded", "false")
+    await button.click()
+    await expect(button).to_have_attribute("aria-expanded", "true")
+    more = look.page.locator("tr.more")
+    await expect(more.locator("li").filter(has_text="POWERDOWN")).to_have_count(1)
+    errors = more.locator("li").filter(has_text="BLOCK_IO_ERROR \u00d73")
+    await expect(errors).to_contain_text("device=drive-virtio-disk0 operation=read action=report")
+    await expect(errors.locator("time").first).to_have_attribute("datetime", re.compile(r"20..-..-..T"))
+    vm.suspend()
+    await expect(more.locator("li").filter(has_text="SUSPEND")).to_have_count(1)
+    await button.click()
+    await expect(more).to_have_count(0)
+
+
+# --- sorting and finding
+
+
+async def test_headings_sort_by_mouse_and_by_keyboard_and_say_so(opened):
+    a, b, c = SimulatedVm("a"), SimulatedVm("b"), SimulatedVm("c")
+    look = await opened(a, b, c)
+    await look.shows("a", "b", "c")
+    heading = look.page.get_by_role("columnheader", name="VM", exact=True)
+    await expect(look.page.get_by_role("columnheader", name="State")).to_have_attribute("aria-sort", "descending")
+    await heading.get_by_role("button").click()
+    await expect(heading).to_have_attribute("aria-sort", "ascending")
+    await heading.get_by_role("button").press("Enter")
+    await expect(heading).to_have_attribute("aria-sort", "descending")
+    await look.shows("c", "b", "a")
+    vnc = look.page.get_by_role("columnheader", name="VNC sessions")
+    client = b.vnc_connect(b.displays.vnc[0].id)
+    b.vnc_initialize(client)
+    await vnc.get_by_role("button").press("Space")
+    await look.shows("b", "a", "c")
+    assert "sort=vnc.down" in look.page.url
+
+
+async def test_find_and_show_choose_and_the_address_keeps_the_choice(opened):
+    a, b = SimulatedVm("web01"), SimulatedVm("db01")
+    look = await opened(a, b)
+    await look.shows("db01", "web01")
+    await look.page.keyboard.press("/")
+    await expect(look.page.get_by_role("searchbox")).to_be_focused()
+    await look.page.keyboard.type("WEB")
+    await look.shows("web01")
+    await look.page.reload()
+    await look.shows("web01")
+    await look.page.get_by_role("searchbox").press("Escape")
+    await look.shows("db01", "web01")
+    b.stop()
+    await look.page.get_by_role("button", name="Not running 1").click()
+    await look.shows("db01")
+    await look.page.get_by_role("searchbox").fill("web")
+    await expect(look.page.get_by_role("heading", name="No VM matches")).to_be_visible()
+    await look.page.get_by_role("button", name="Show all VMs").click()
+    await look.shows("db01", "web01")
+    assert look.complaints == []
+
+
+async def test_all_of_it_is_in_reach_of_the_keyboard_and_focus_stays_with_its_vm(opened):
+    vms = [SimulatedVm(name) for name in ("a", "b", "c")]
+    look = await opened(*vms)
+    await look.shows("a", "b", "c")
+    await look.page.keyboard.press("/")
+    await look.page.keyboard.press("ArrowDown")
+    await look.page.keyboard.press("ArrowDown")
+    b = look.page.get_by_role("button", name="b", exact=True)
+    await expect(b).to_be_focused()
+    await look.page.keyboard.press("Enter")
+    await expect(look.page.locator("tr.more")).to_be_visible()
+    vms[2].io_error("virtio-disk0", "write", "stop")
+    await look.shows("c", "a", "b")
+    await expect(b).to_be_focused()
+    vms[1].io_error("virtio-disk0", "write", "stop")
+    await look.shows("b", "c", "a")
+    await expect(b).to_be_focused()
+    await expect(look.page.locator("tr.vm:first-child + tr.more")).to_be_visible()
+
+
+# --- strings of others
+
+
+async def test_a_hostile_name_is_text_and_nothing_else(opened):
+    look = await opened(SimulatedVm(HOSTILE), SimulatedVm(BACKWARDS))
+    names = look.page.locator("tr.vm .open")
+    await expect(names).to_have_count(2)
+    assert sorted(await names.all_inner_texts()) == [HOSTILE, "evil\u2039U+202E\u203agnp.exe"]
+    await names.first.click()
+    await names.last.click()
+    await expect(look.page.locator("tr.more")).to_have_count(2)
+    assert await look.measured("document.querySelectorAll('script, img, iframe').length") == 1  # our own script
+    assert look.complaints == []
+
+
+async def test_the_policy_would_stop_what_a_name_could_bring(opened):
+    look = await opened(SimulatedVm("web01"))
+    await look.shows("web01")
+    await look.measured("(() => { try { document.body.innerHTML += '<img src=x onerror=alert(1)>'; } catch {} })()")
+    await look.measured(
+        "document.body.append(Object.assign(document.createElement('img'), { src: 'http://127.0.0.1:9/x' }))"
+    )
+    async with asyncio.timeout(20):
+        while len(look.complaints) < 2:
+            await look.page.wait_for_timeout(20)
+    assert all("TrustedHTML" in text or "Content Security Policy" in text for text in look.complaints)
+
+
+# --- when there is no answer, nobody looks, nothing is there
+
+
+async def test_when_the_exporter_is_gone_the_page_says_since_when_and_finds_it_again(directory, browser):
+    address = f"127.0.0.1:{free_port()}"
+    async with Monitor(SimulatedVm("web01"), directory / "0.sock") as monitor:
+        vm = Vm("web01", directory / "0.sock")
+        exporter = exporting(directory, vm, address=address)
+        await exporter.__aenter__()
+        async with chromium.looking(browser, address) as look:
+            await expect(look.cell("web01", "state")).to_have_text("running")
+            stale = look.page.get_by_role("alert")
+            await expect(stale).to_be_hidden()
+            await exporter.__aexit__(None, None, None)
+            await expect(stale).to_contain_text("Stale since ")
+            await expect(stale).to_contain_text("the exporter does not answer (no connection). Next try in ")
+            monitor.vm.stop()
+            async with exporting(directory, vm, address=address):
+                await look.page.get_by_role("button", name="Try now").click()
+                await expect(stale).to_be_hidden()
+                await expect(look.cell("web01", "state")).to_have_text("paused")
+
+
+async def test_a_page_that_nobody_sees_does_not_ask(opened):
+    look = await opened(SimulatedVm("web01"))
+    await expect(look.cell("web01", "state")).to_have_text("running")
+    answers = "**/api/v1/targets"
+    async with look.page.expect_response(answers):
+        await look.page.clock.install()  # from now on time passes when it is told to
+    await turned(look, hidden=True)
+    asked: list[str] = []
+    look.page.on("request", lambda request: asked.append(request.url))
+    await look.page.clock.run_for(3_600_000)
+    assert asked == []
+    async with look.page.expect_response(answers):
+        await turned(look, hidden=False)
+    await look.page.get_by_role("button", name="Pause").click()
+    await expect(look.page.locator("#when")).to_contain_text("Paused at")
+    asked.clear()
+    await look.page.clock.run_for(3_600_000)
+    assert asked == []
+
+
+async def turned(look: chromium.Look, *, hidden: bool) -> None:
+    """The person turns to another tab, or comes back."""
+    await look.measured(
+        f"Object.defineProperty(document, 'hidden', {{ value: {str(hidden).lower()}, configurable: true }});"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+
+
+async def test_an_empty_fleet_says_what_to_do(opened):
+    look = await opened()
+    await expect(look.page.get_by_role("heading", name="No VM is watched yet")).to_be_visible()
+    await expect(look.page.locator("#nothing")).to_contain_text("-chardev socket,id=exporter")
+    assert await look.barriers() == ""
+
+
+async def test_a_fleet_of_which_none_is_in_reach_says_what_to_do(opened):
+    look = await opened(targets=(Vm("a", "/run/nowhere.sock"), Vm("b", "/run/qemu-server/104.qmp")))
+    box = look.page.locator("#alldown")
+    await expect(box).to_contain_text("None of the 2 monitors is in reach.")
+    await expect(box).to_contain_text("1 missing: Is the VM started")
+    await expect(box).to_contain_text("1 foreign: This monitor belongs to a manager.")
+    await expect(box).to_contain_text("qmp-exporter diagnose SOCKET")
+    assert await look.barriers() == ""
+
+
+# --- for everybody, everywhere
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("screen", [chromium.DESKTOP, PHONE], ids=["desktop", "phone"])
+async def test_nothing_keeps_anybody_from_using_it(opened, scheme, screen):
+    """axe-core knows contrast, labels, roles and the order of headings."""
+    bad, busy, off = SimulatedVm("bad"), SimulatedVm("busy"), SimulatedVm("off")
+    look = await opened(
+        bad, busy, off, targets=(Vm("lost", "/run/nowhere.sock", {"tenant": "acme"}),), color_scheme=scheme, **screen
+    )
+    bad.io_error("virtio-disk1", "write", "stop", nospace=True)
+    busy.start_job("mirror", job_id="copy0", length=GIB, speed=GIB // 4)
+    busy.io_error("virtio-disk0", "read", "report")
+    off.stop()
+    await expect(look.cell("bad", "state")).to_have_text("io-error")
+    await expect(look.cell("off", "state")).to_have_text("paused")
+    await expect(look.cell("busy", "jobs")).to_contain_text("copy0")
+    for name in ("bad", "lost"):
+        await look.row(name).locator(".open").click()
+    await expect(look.page.locator("tr.more")).to_have_count(2)
+    dark = await look.measured("getComputedStyle(document.body).backgroundColor")
+    assert (sum(int(part) for part in dark[4:-1].split(",")) < 150) == (scheme == "dark")
+    assert await look.measured("document.documentElement.scrollWidth <= innerWidth")
+    assert await look.barriers() == ""
+    assert look.complaints == []
+
+
+async def test_it_works_below_any_path_of_a_reverse_proxy(directory, browser):
+    address = f"127.0.0.1:{free_port()}"
+    async with (
+        Monitor(SimulatedVm("web01"), directory / "0.sock"),
+        exporting(directory, Vm("web01", directory / "0.sock"), address=address),
+        ClientSession() as client,
+    ):
+
+        async def pass_on(request: web.Request) -> web.Response:
+            async with client.get(f"http://{address}/{request.match_info['rest']}") as answer:
+                headers = {
+                    name: answer.headers[name]
+                    for name in ("Content-Type", "Content-Security-Policy")
+                    if name in answer.headers
+                }
+                return web.Response(body=await answer.read(), headers=headers, status=answer.status)
+
+        app = web.Application()
+        app.router.add_get("/hv07/qmp/{rest:.*}", pass_on)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            proxy = f"127.0.0.1:{runner.addresses[0][1]}"
+            async with chromium.looking(browser, proxy, path="/hv07/qmp/") as look:
+                await expect(look.cell("web01", "state")).to_have_text("running")
+                await look.page.get_by_role("link", name="Metrics").click()
+                await expect(look.page.locator("body")).to_contain_text('qemu_up{vm="web01"} 1.0')
+        finally:
+            await runner.cleanup()

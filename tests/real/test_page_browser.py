@@ -1,0 +1,59 @@
+"""A real QEMU whose disk fails and whose mirror moves -> what a person sees in a browser, without loading it again."""
+
+import re
+
+import pytest
+from playwright.async_api import expect
+
+import chromium
+import jobs
+import provoke
+from exporter import Vm, exporting, free_port
+from parts import need
+from qmp_exporter.demo.machine import Cdrom, DataDisk, Fault, Machine, Vnc
+
+pytestmark = pytest.mark.real
+
+
+async def test_a_person_sees_which_disk_stopped_the_vm_and_the_mirror_that_moves(boot, short_path):
+    binary, address = need(chromium.BINARY), f"127.0.0.1:{free_port()}"
+    disk = DataDisk((Fault("write"),), werror="stop")
+    qemu = await boot(Machine(disk=disk, cdrom=Cdrom(), vnc=(Vnc(),)))
+    lost = Vm("web02", short_path / "nothing.sock")
+    async with (
+        exporting(short_path, Vm("web01", qemu.monitor), lost, poll="1s", address=address),
+        chromium.started(binary) as browser,
+        chromium.looking(browser, address) as look,
+    ):
+        await expect(look.cell("web01", "state")).to_have_text("running")
+        await look.measured("window.loadedOnce = true")
+        await look.shows("web02", "web01")
+        async with provoke.vnc_session(qemu):
+            await expect(look.cell("web01", "vnc")).to_have_text("1")
+        await provoke.open_tray(qemu)
+        await expect(look.cell("web01", "trays")).to_have_text("drive-ide2")
+        await provoke.io_error_stop(qemu, "write")
+        await expect(look.cell("web01", "state")).to_have_text("io-error")
+        await expect(look.cell("web01", "errors")).to_contain_text("drive-virtio1 write")
+        await expect(look.cell("web01", "errors")).to_contain_text("status: failed")
+        await look.shows("web01", "web02")
+        await jobs.mirror(qemu, "copy0")
+        bar = look.cell("web01", "jobs").get_by_role("progressbar", name="mirror copy0")
+        await expect(bar).to_be_visible()
+        await jobs.moved(qemu, "copy0", beyond=1)
+        await expect(bar).to_have_attribute("value", re.compile(r"^0\.\d+$"))
+        before = await bar.get_attribute("value")
+        await expect(bar).not_to_have_attribute("value", before)
+        await expect(look.cell("web01", "jobs")).to_contain_text("of 16 MiB · ≤\u00a01\u00a0MiB/s")
+        await look.row("web01").locator(".open").click()
+        more = look.page.locator("tr.more")
+        error = more.locator("li").filter(has_text="BLOCK_IO_ERROR")
+        await expect(error).to_contain_text("device=drive-virtio1 operation=write action=stop")
+        for event in ("STOP", "DEVICE_TRAY_MOVED", "VNC_INITIALIZED", "VNC_DISCONNECTED"):
+            await expect(more.locator("li").filter(has_text=re.compile(event))).to_have_count(1)
+        await expect(more).to_contain_text(str(qemu.machine.uuid))
+        assert await look.measured("window.loadedOnce")
+        assert look.complaints == []
+        await provoke.sigkill(qemu)
+        await expect(look.cell("web01", "state")).to_have_text("gone")
+        await expect(look.cell("web01", "jobs")).to_have_text("")
