@@ -87,17 +87,24 @@ class DialIn:
                     call = Call(await self._accept(listener), self._stats)
                     self._strangers[call] = group.create_task(self._receive(call))
         finally:
+            for call in tuple(self._strangers):  # whose task was cancelled before it had begun
+                await call.close()
+            self._strangers.clear()
             self._fleet.want(self.source, ())
 
     async def _accept(self, listener: socket.socket) -> socket.socket:
+        """Not by the loop's sock_accept(), which loses a connection when it is cancelled at the wrong moment."""
         while True:
-            await asyncio.sleep(0)  # accepting one that is there already does not wait: a flood takes turns with VMs
+            await _readable(listener)
             try:
-                connection, _ = await asyncio.get_running_loop().sock_accept(listener)
+                connection, _ = listener.accept()
+            except BlockingIOError:  # it has thought better of it
+                continue
             except OSError as error:
                 self._log.error("cannot accept a VM that dials in", why=reason(error), again_in=RETRY)
                 await asyncio.sleep(RETRY)
             else:
+                connection.setblocking(False)  # noqa: FBT003  the standard library's way
                 return connection
 
     async def _make_room(self) -> None:
@@ -209,6 +216,16 @@ class DialIn:
         self._troubles[trouble] = now
         name, uuid = call.identity
         self._log.warning("a connection was turned away", reason=why, why=text, pid=call.pid, name=name, uuid=uuid)
+
+
+async def _readable(listener: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    somebody = asyncio.Event()
+    loop.add_reader(listener, somebody.set)
+    try:
+        await somebody.wait()
+    finally:
+        loop.remove_reader(listener)
 
 
 def _is_same(one: Call, other: Call) -> bool:
