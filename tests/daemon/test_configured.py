@@ -12,8 +12,8 @@ from qmp_exporter.config import Config, parse
 from qmp_exporter.daemon import looking
 from qmp_exporter.daemon.configured import KNOWN, Configured
 from qmp_exporter.daemon.reload import Reload
-from qmp_exporter.simulator import Monitor, SimulatedVm
-from watching import Running, eventually
+from qmp_exporter.simulator import DiallingMonitor, Monitor, SimulatedVm
+from watching import Running, connections, eventually
 
 Configure = Callable[[str], Configured]
 
@@ -322,3 +322,21 @@ async def test_the_service_manager_is_told_of_a_reload(
         assert begun == b"RELOADING=1"
         assert int(since) > 0
         assert manager.recv(100) == b"READY=1"
+
+
+def listen(directory: Path, more: str = "") -> str:
+    return f'listen: [{{socket: "{directory}/dial-in.sock", {more}}}]'
+
+
+async def test_where_vms_dial_in_changes_with_the_configuration_and_its_vms_come_again(
+    fleet: Running, configure: Configure, directory: Path
+) -> None:
+    configured = configure(listen(directory))
+    async with DiallingMonitor(SimulatedVm("web01"), directory / "dial-in.sock", reconnect=0.01) as monitor:
+        await up(fleet, "web01")
+        configured.apply(read(listen(directory)))  # no change
+        configured.apply(read(listen(directory, "labels: {tenant: acme}")))
+        await up(fleet, "web01", 'tenant="acme",')
+        assert connections(monitor) == 2
+        configured.apply(read("vms: []"))
+        await eventually(lambda: not fleet.watches and not (directory / "dial-in.sock").exists())

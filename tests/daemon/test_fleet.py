@@ -10,7 +10,7 @@ from qmp_exporter.daemon import guard
 from qmp_exporter.daemon.sources import DISCOVER, FILES, STATIC, Source
 from qmp_exporter.daemon.watch import Watch
 from qmp_exporter.simulator import Monitor, SimulatedVm
-from watching import Running, eventually
+from watching import Running, connections, eventually
 
 SCAN = Source(DISCOVER, "discover")
 
@@ -18,10 +18,6 @@ SCAN = Source(DISCOVER, "discover")
 @pytest.fixture
 def target(monitor: Monitor) -> Target:
     return Target("web01", str(monitor.address))
-
-
-def connections(monitor: Monitor) -> int:
-    return sum(request.execute == "qmp_capabilities" for request in monitor.received)
 
 
 async def test_a_target_that_comes_is_watched_and_one_that_goes_leaves_no_series(

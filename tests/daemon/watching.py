@@ -10,6 +10,7 @@ from qmp_exporter.core.page import Page
 from qmp_exporter.daemon.fleet import Fleet
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.watch import Watch
+from qmp_exporter.simulator import Monitor
 
 NEVER = 3600.0  # seconds: a poll interval that no test lives to see
 PATIENCE = 10.0  # seconds until a condition counts as never met
@@ -20,6 +21,11 @@ async def eventually(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110  see above
             await asyncio.sleep(0.002)
+
+
+def connections(monitor: Monitor) -> int:
+    """How often somebody has negotiated with it."""
+    return sum(request.execute == "qmp_capabilities" for request in monitor.received)
 
 
 class Watched:

@@ -69,19 +69,32 @@ class Exporter:
         """-> the first page with these samples, and without any of the absent names"""
         return await self.shows(lambda page: page.denials(expected, absent), deadline)
 
+    def about(self, vm: Vm) -> "Exporter":
+        """-> the same one, and what it says of another VM"""
+        return Exporter(self.process, vm, self._client, self._log)
+
     def logged(self) -> str:
         return _text(self._log)
 
 
 @contextlib.asynccontextmanager
 async def exporting(
-    directory: Path, *vms: Vm, poll: str = NEVER, address: str = "", arguments: Iterable[str] = ()
+    directory: Path,
+    *vms: Vm,
+    poll: str = NEVER,
+    address: str = "",
+    arguments: Iterable[str] = (),
+    dial_in: Path | None = None,
 ) -> AsyncIterator[Exporter]:
-    """Inside, it listens: on a unix socket in the directory unless told otherwise. It must end well, and soon."""
+    """Inside, it listens: on a unix socket in the directory unless told otherwise. It must end well, and soon.
+
+    `dial_in`: where the VMs are to come; the configuration names none of them then.
+    """
     config = directory / "config.yaml"
     targets = [{**vm._asdict(), "socket": str(vm.socket)} for vm in vms]
+    found = {"listen": [{"socket": str(dial_in)}]} if dial_in else {"vms": targets}
     # JSON is YAML with every string in double quotes; only its pairs of surrogates are not.
-    config.write_text(json.dumps({"poll_interval": poll, "vms": targets}, ensure_ascii=False))
+    config.write_text(json.dumps({"poll_interval": poll, **found}, ensure_ascii=False))
     address = address or f"unix:{directory}/http.sock"
     log = directory / "exporter.log"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified, log.open("wb") as stderr:
