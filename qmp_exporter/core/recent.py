@@ -72,13 +72,14 @@ class Recent:
         if self._sources.events is None or samples.values[self._sources.events] == self._events:
             return
         events = samples.values[self._sources.events]
-        more = {labels[0]: count - self._events.get(labels, 0) for labels, count in events.items()}
+        came = {
+            labels[0]: more for labels, count in events.items() if (more := count - self._events.get(labels, 0)) > 0
+        }
         self._events = dict(events)
-        came = {name: count for name, count in more.items() if count > 0}
-        shared = Counter(self._sources.detail.get(name) for name in came)
-        for name, count in came.items():
+        counters = [self._sources.detail.get(name) for name in came]
+        for counter, (name, count) in zip(counters, came.items(), strict=True):
             # Two events that one counter counts: which of its series is whose is not known.
-            self.happened(name, samples, at, count, alone=shared[self._sources.detail.get(name)] == 1)
+            self.happened(name, samples, at, count, alone=counters.count(counter) == 1)
 
     def happened(self, event: str, samples: Samples, at: float, count: float = 1, *, alone: bool = True) -> None:
         """Take note of an event, or of a word of LIFE, that moved its counters by `count`."""

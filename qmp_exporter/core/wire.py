@@ -28,7 +28,7 @@ class Greeting(NamedTuple):
     version: str
 
 
-class Event(NamedTuple):
+class Event(Struct, frozen=True):
     """`at` is QEMU's own time in seconds since the epoch, negative where the host clock could not be read."""
 
     name: str
@@ -91,9 +91,15 @@ class _Wire(Struct):
 _decode_wire = msgspec.json.Decoder(_Wire).decode
 
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the many ways in which a decode can fail
+
+
 def decode(line: bytes) -> Message:
     """:raise BadMessage: with reason `json`, `utf8`, `depth` or `shape`."""
-    wire: _Wire = typed(_decode_wire, line)
+    try:
+        wire: _Wire = _decode_wire(line)
+    except UNREADABLE as error:
+        raise unreadable(error, line) from None
     if wire.event:
         return Event(wire.event, wire.data, wire.timestamp.seconds + wire.timestamp.microseconds / 1e6)
     # A `return` or an `error` without an id answers nothing of ours; -1 is an id that we never send.
@@ -108,20 +114,26 @@ def decode(line: bytes) -> Message:
 
 
 def typed(decode_payload: Callable[[bytes | Raw], Any], payload: bytes | Raw) -> Any:
-    """What `decode_payload` makes of a payload, its many ways to fail made one.
+    """What `decode_payload` makes of a payload.
 
     :raise BadMessage: with reason `json`, `utf8`, `depth` or `shape`.
     """
     try:
         return decode_payload(payload)
-    except msgspec.ValidationError as error:
-        raise BadMessage("shape", f"{error}: {excerpt(payload)}") from None
-    except msgspec.DecodeError as error:
-        raise BadMessage("json", f"{error}: {excerpt(payload)}") from None
-    except UnicodeDecodeError:
-        raise BadMessage("utf8", f"not UTF-8: {excerpt(payload)}") from None
-    except RecursionError:
-        raise BadMessage("depth", f"nested too deeply: {excerpt(payload)}") from None
+    except UNREADABLE as error:
+        raise unreadable(error, payload) from None
+
+
+def unreadable(error: Exception, payload: bytes | Raw) -> BadMessage:
+    """One of UNREADABLE -> what is wrong with the payload: `json`, `utf8`, `depth` or `shape`."""
+    match error:
+        case msgspec.ValidationError():
+            return BadMessage("shape", f"{error}: {excerpt(payload)}")
+        case msgspec.DecodeError():
+            return BadMessage("json", f"{error}: {excerpt(payload)}")
+        case UnicodeDecodeError():
+            return BadMessage("utf8", f"not UTF-8: {excerpt(payload)}")
+    return BadMessage("depth", f"nested too deeply: {excerpt(payload)}")
 
 
 def excerpt(payload: bytes | Raw) -> str:

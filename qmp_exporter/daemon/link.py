@@ -27,6 +27,8 @@ GREETING_DEADLINE = 5.0  # seconds; QEMU greets at once, so that silence means t
 NEGOTIATION_DEADLINE = 10.0  # seconds; qmp_capabilities waits for the main loop, which a slow disk may hold
 CLOSE_DEADLINE = 1.0  # seconds
 CHUNK = 64 * 1024  # bytes read at a time: some 200 events, a millisecond of work
+SIP = 8 * 1024  # the same where many have something to say: two dozen events, or most replies
+ROUND = 4 * 1024 * 1024  # bytes that are read of all of them, by and large, before the first is read again
 FIRST_WORDS = 512  # bytes that are kept of a peer that does not greet
 MAX_LINE = 8 * 1024 * 1024  # bytes; the longest replies, of query-block with long chains, stay below one MiB
 
@@ -67,15 +69,20 @@ class _Stream(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
     """
 
     _buffer = memoryview(bytearray(CHUNK))
+    _reads = 0  # of all streams
 
     def __init__(self, reader: asyncio.StreamReader, take: Callable[[bytes], None]) -> None:
         super().__init__(reader)
         self._take = take
+        self._read = 0  # how many reads there had been when this stream was read last
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  asyncio's interface; it has no hint to give
-        return self._buffer
+        """The more streams were read since this one, the less of it: the event loop turns once for all of them."""
+        others = _Stream._reads - self._read
+        return self._buffer[: max(SIP, min(CHUNK, ROUND // (others + 1)))]
 
     def buffer_updated(self, nbytes: int) -> None:
+        _Stream._reads = self._read = _Stream._reads + 1
         self._take(bytes(self._buffer[:nbytes]))
 
 

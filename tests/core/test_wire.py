@@ -33,7 +33,8 @@ def test_a_greeting_tells_the_version_without_the_package():
 
 
 def test_an_event_has_the_time_of_the_host_that_sent_it():
-    assert decode(STOP)[::2] == ("STOP", 1700000000.5)
+    event = decode(STOP)
+    assert (event.name, event.at) == ("STOP", 1700000000.5)
 
 
 def test_an_event_of_a_host_without_a_clock_has_a_negative_time():

@@ -14,7 +14,7 @@ from qemu.qmp import QMPClient, protocol, qmp_client
 
 from qmp_exporter.core.wire import BadMessage, Event, Message, Reply
 from qmp_exporter.daemon import link as link_module
-from qmp_exporter.daemon.link import MAX_LINE, Link, NotAllowed, Unreachable, address
+from qmp_exporter.daemon.link import CHUNK, MAX_LINE, SIP, Link, NotAllowed, Unreachable, address
 from qmp_exporter.simulator import Monitor, SimulatedVm
 from qmp_exporter.simulator.faults import EarlyEvents, Endless, Garbage, HangUp, NoGreeting
 from watching import eventually
@@ -372,6 +372,24 @@ async def test_what_was_said_before_a_reset_is_heard(peer, ear: Ear) -> None:
     await link.close()
     assert ear.events == ["SHUTDOWN"]
     assert isinstance(link.error, ConnectionResetError)
+
+
+async def test_the_more_have_something_to_say_the_less_is_read_of_each_at_a_time() -> None:
+    """A storm over all monitors must leave the event loop turns for everything else."""
+    streams = [link_module._Stream(asyncio.StreamReader(), lambda _: None) for _ in range(1000)]
+
+    def read_all_in_turn() -> list[int]:
+        portions = []
+        for stream in streams:
+            portions.append(len(stream.get_buffer(-1)))
+            stream.buffer_updated(1)
+        return portions
+
+    read_all_in_turn()
+    assert set(read_all_in_turn()) == {SIP}
+    del streams[1:]
+    assert read_all_in_turn()[0] == SIP, "the others may still have much to say"
+    assert read_all_in_turn() == [CHUNK]
 
 
 async def test_a_handler_that_finds_a_message_bad_does_not_end_the_session(monitor: Monitor, ear: Ear) -> None:
