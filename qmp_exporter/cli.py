@@ -159,15 +159,17 @@ def _diagnose(options: argparse.Namespace) -> int:
         targets, refused = command.targets_of(config)
         sys.stderr.writelines(f"{options.what}: {line}\n" for line in refused)
         targets = [target for target in targets if options.vm in {None, target.name}]
-        if not targets:
+        listeners = () if options.vm else config.listen
+        if not targets and not listeners:
             return _wrong(f"{options.what}: no VM is called {options.vm}" if options.vm else f"{options.what}: no VMs")
     else:
         try:
-            targets = [command.socket_target(options.what, options.vm)]
+            targets, listeners = [command.socket_target(options.what, options.vm)], ()
         except ValueError as error:
             return _wrong(f"{options.what!r}: {error}")
     try:
-        text, good = command.diagnose(targets, options.user, one_by_one=not of_a_file or options.vm is not None)
+        one_by_one = not of_a_file or options.vm is not None
+        text, good = command.diagnose(targets, options.user, listeners=listeners, one_by_one=one_by_one)
     except KeyError:
         return _wrong(f"--user: no user is called {options.user}")
     sys.stdout.write(text)

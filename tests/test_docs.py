@@ -215,7 +215,12 @@ def test_the_configuration_reference_is_that_of_the_models() -> None:
 @pytest.mark.parametrize("model", EXAMPLES)
 def test_the_examples_of_the_configuration_reference_are_good(model: str) -> None:
     example = EXAMPLES[model]
-    wrapped = {"": example, "VM": {"vms": [example]}, "DiscoverEntry": {"discover": [example]}}
+    wrapped = {
+        "": example,
+        "VM": {"vms": [example]},
+        "DiscoverEntry": {"discover": [example]},
+        "ListenEntry": {"listen": [example]},
+    }
     parse(json.dumps(wrapped.get(model, {model.lower(): example, "vms": []})), model, KNOWN)
 
 

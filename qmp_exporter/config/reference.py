@@ -19,7 +19,7 @@ names every mistake with its line and column, exit status 2, and warns of socket
 somebody else's. `systemctl reload qmp-exporter` takes a changed file: VMs that did not change keep their connection and
 their counters, and a file with a mistake changes nothing.
 
-A file has `vms`, `discover`, `files` or several of them. A duration is written like `15s`, `1m30s` or `500ms`.
+A file has `vms`, `discover`, `listen`, `files` or several of them. A duration is like `15s`, `1m30s` or `500ms`.
 """
 
 # What stands before a section, by the name of the model that is shown in it.
@@ -27,6 +27,7 @@ _WORDS: Final = {
     "": ("At the top", ""),
     "VM": ("An entry of `vms`", "A file that `files` names is a list of such entries and nothing else."),
     "DiscoverEntry": ("An entry of `discover`", "Sockets that are found are met within 5 seconds."),
+    "ListenEntry": ("An entry of `listen`", "QEMU connects to the socket, and is named by what it says of itself."),
     "Metrics": ("`metrics`", "At the top it holds for all; in an entry it holds instead of what stands at the top."),
 }
 # What a key may look like in a file, by model and key; without one the default is shown.
@@ -37,6 +38,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "metrics": {"disable": ["block_latency"]},
         "vms": [{"name": "web01", "socket": "/run/qmp/web01.sock"}],
         "discover": [{"glob": "/run/qmp/*.sock"}],
+        "listen": [{"socket": "/run/qmp-exporter/dial-in.sock"}],
         "files": ["/etc/qmp-exporter/targets.d/*.yaml"],
     },
     "VM": {
@@ -58,6 +60,16 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "query_block": False,
         "metrics": {"disable": ["display"]},
     },
+    "ListenEntry": {
+        "socket": "/run/qmp-exporter/dial-in.sock",
+        "name_from": "uuid",
+        "mode": "0666",
+        "group": "root",
+        "grace": "5m",
+        "labels": {"tier": "gold"},
+        "query_block": False,
+        "metrics": {"disable": ["display"]},
+    },
     "Metrics": {"disable": ["block_latency", "display"], "kvm_stats": ["exits", "halt_wait_ns"]},
 }
 _TYPES: Final = {"boolean": "true or false", "integer": "number", "object": "mapping of text", "string": "text"}
@@ -67,7 +79,8 @@ def reference() -> str:
     """The whole page."""
     schema = json.loads(json_schema())
     models = {"": schema, **schema.get("$defs", {})}
-    return "\n".join((_INTRODUCTION, *(line for name in models for line in _section(name, models))))
+    ordered = [*_WORDS, *(name for name in models if name not in _WORDS)]
+    return "\n".join((_INTRODUCTION, *(line for name in ordered for line in _section(name, models))))
 
 
 def _section(name: str, models: dict[str, Any]) -> Iterator[str]:
@@ -95,6 +108,8 @@ def _type(field: dict[str, Any], models: dict[str, Any]) -> str:
         return f"[mapping](#{_anchor(_WORDS.get(reference, (reference, ''))[0])})"
     if field["type"] == "array":
         return f"list of {_type(field['items'], models)}"
+    if "enum" in field:
+        return " or ".join(f"`{value}`" for value in field["enum"])
     if DURATION in field.get("pattern", ""):
         return "duration"
     return "regular expression" if field.get("format") == "regex" else _TYPES[field["type"]]

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from qmp_exporter.config import Config, Target, socket_address
+from qmp_exporter.config import Config, Listener, Target, socket_address
 from qmp_exporter.daemon import discovery
 from qmp_exporter.daemon.configured import KNOWN
 from qmp_exporter.daemon.target_files import TargetFiles
+from qmp_exporter.diagnose.dial_in import examine_listener
 from qmp_exporter.diagnose.examine import examine_all
 from qmp_exporter.diagnose.finding import Finding
 from qmp_exporter.diagnose.host import Host
@@ -47,7 +48,9 @@ def targets_of(config: Config) -> tuple[list[Target], list[str]]:
     return targets, refused
 
 
-def diagnose(targets: Sequence[Target], user: str, *, one_by_one: bool) -> tuple[str, bool]:
+def diagnose(
+    targets: Sequence[Target], user: str, *, listeners: Sequence[Listener] = (), one_by_one: bool
+) -> tuple[str, bool]:
     """The report, and whether every target is good.  `one_by_one`: details of each, else a table first.
 
     :raise KeyError: there is no such user.
@@ -55,6 +58,7 @@ def diagnose(targets: Sequence[Target], user: str, *, one_by_one: bool) -> tuple
     host = Host()
     view = View(host, host.exporters_user(user))
     found = asyncio.run(examine_all(targets, view))
+    found += [(Target("listen", one.socket), examine_listener(one, host)) for one in listeners]
     return "\n".join(_report(found, view, one_by_one=one_by_one)) + "\n", all(one.is_good for _, one in found)
 
 

@@ -112,6 +112,10 @@ class Host:
         except KeyError:
             return current_user()
 
+    def user_of(self, process: Process) -> User | None:
+        """None if the process has ended."""
+        return _user_of(process)
+
     # --- unix sockets
 
     def _unix_ends(self, target: str) -> Ends:
