@@ -34,7 +34,7 @@ def table(found: Sequence[tuple[Target, Finding]]) -> Iterator[str]:
     verdicts = max((len(finding.verdict) for _, finding in found), default=0)
     for target, finding in found:
         line = f"{target.name:{names}}  {finding.verdict:{verdicts}}  {_in_short(finding)}"
-        yield textwrap.shorten(line, WIDTH, placeholder=" …") if len(line) > WIDTH else line
+        yield line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
 
 
 def summary(found: Sequence[tuple[Target, Finding]]) -> str:

@@ -19,7 +19,7 @@ from qmp_exporter.diagnose.examine import examine, examine_all
 from qmp_exporter.diagnose.finding import Finding
 from qmp_exporter.diagnose.host import Host
 from qmp_exporter.diagnose.look import View
-from qmp_exporter.diagnose.report import details
+from qmp_exporter.diagnose.report import details, table
 from qmp_exporter.simulator import COMMANDS, STORAGE_DAEMON_COMMANDS, Monitor, SimulatedVm
 from qmp_exporter.simulator.faults import BAD_JSON, EarlyEvents, Endless, Garbage, NoGreeting, Stall
 
@@ -224,3 +224,10 @@ async def test_many_are_examined_together_and_in_order(directory: Path) -> None:
 async def test_a_report_fits_a_terminal(monitor: Monitor) -> None:
     lines = list(details(await examined(monitor.address)))
     assert max(len(line) for line in lines if "qemu_vm_info" not in line) <= 100
+
+
+def test_a_table_keeps_its_columns_however_long_a_line_is() -> None:
+    found = [(Target("a", "/a"), Finding("/a", "good")), (Target("web01", "/b"), Finding("/b", "busy", "word " * 50))]
+    short, long = table(found)
+    assert short.index("good") == long.index("busy")
+    assert len(long) <= 100
