@@ -1,5 +1,6 @@
 """What the web configuration says about TLS -> an SSLContext that does it, and whose certificate is welcome."""
 
+import asyncio.sslproto
 import contextlib
 import ipaddress
 import os
@@ -15,6 +16,9 @@ _CLIENTS = {
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
+# asyncio fills a buffer of this size for each connection with zeros, and hands on what was decrypted in such pieces.
+# Its own size of 256 KiB would make 128 MiB of the connections that a crowd may hold open.
+asyncio.sslproto.SSLProtocol.max_size = 16 << 10
 
 
 def server_context(tls: Tls) -> ssl.SSLContext:

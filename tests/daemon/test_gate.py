@@ -259,3 +259,11 @@ async def test_a_user_that_is_removed_is_refused_on_the_connection_that_it_has(a
         await served.gate.look()
         async with session.get(served.url) as response:
             assert response.status == 401
+
+
+async def test_a_connection_with_tls_has_a_small_buffer(at: Path) -> None:
+    """An attribute of asyncio that is not documented: another name for it would cost 256 KiB for each connection."""
+    async with site(at, TLS) as served:
+        _, writer = await asyncio.open_connection(*served.url.removeprefix("https://").split(":"), ssl=client(at))
+        assert len(writer.transport._ssl_protocol._ssl_buffer) <= 16 << 10
+        writer.transport.abort()

@@ -85,10 +85,12 @@ async def exporting(
     address: str = "",
     arguments: Iterable[str] = (),
     dial_in: Path | None = None,
+    ask: Callable[[str], aiohttp.ClientSession] | None = None,
 ) -> AsyncIterator[Exporter]:
     """Inside, it listens: on a unix socket in the directory unless told otherwise. It must end well, and soon.
 
     `dial_in`: where the VMs are to come; the configuration names none of them then.
+    `ask` makes a client for the address, where plain HTTP is not enough.
     """
     config = directory / "config.yaml"
     targets = [{**vm._asdict(), "socket": str(vm.socket)} for vm in vms]
@@ -109,7 +111,7 @@ async def exporting(
         )
         try:
             await _ready(notified, process, log)
-            async with client_of(address) as client:
+            async with (ask or client_of)(address) as client:
                 yield Exporter(process, next(iter(vms), Vm("", "")), client, log)
             await _stopped(process)
         finally:
