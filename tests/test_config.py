@@ -212,9 +212,9 @@ def test_groups_of_metrics_are_switched_off_for_all_or_instead_for_one():
 def test_where_vms_dial_in_is_said_with_its_mode_and_its_group():
     plain, tenants = load(FILES / "good-listen.yaml", KNOWN).listen
     shared = Target("", "", poll_interval=30)
-    assert plain == Listener("/run/qmp-exporter/dial-in.sock", "name", 0o660, None, 900, shared)
+    assert plain == Listener("/run/qmp-exporter/dial-in.sock", "name", 0o660, "", 900, shared)
     shared = Target("", "", {"tenant": "acme"}, query_block=False, disabled=frozenset({"display"}), poll_interval=30)
-    assert tenants == Listener("/run/qmp-exporter/tenants.sock", "uuid", 0o666, 0, 3600, shared)
+    assert tenants == Listener("/run/qmp-exporter/tenants.sock", "uuid", 0o666, "root", 3600, shared)
 
 
 def test_a_character_that_json_writes_as_two_escapes_is_one():

@@ -27,7 +27,10 @@ _WORDS: Final = {
     "": ("At the top", ""),
     "VM": ("An entry of `vms`", "A file that `files` names is a list of such entries and nothing else."),
     "DiscoverEntry": ("An entry of `discover`", "Sockets that are found are met within 5 seconds."),
-    "ListenEntry": ("An entry of `listen`", "QEMU connects to the socket, and is named by what it says of itself."),
+    "ListenEntry": (
+        "An entry of `listen`",
+        "QEMU connects to this socket of the exporter: [how](../deploy/README.md#or-let-the-vm-dial-in).",
+    ),
     "Metrics": ("`metrics`", "At the top it holds for all; in an entry it holds instead of what stands at the top."),
 }
 # What a key may look like in a file, by model and key; without one the default is shown.
@@ -63,8 +66,8 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "ListenEntry": {
         "socket": "/run/qmp-exporter/dial-in.sock",
         "name_from": "uuid",
-        "mode": "0666",
-        "group": "root",
+        "mode": "0660",
+        "group": "kvm",
         "grace": "5m",
         "labels": {"tier": "gold"},
         "query_block": False,

@@ -150,7 +150,7 @@ class ListenEntry(Watched):
 
     socket: OwnPath = Field(description="the path of a socket that the exporter makes, where QEMU dials in")
     name_from: Literal["name", "uuid"] = Field(
-        default="name", description="what a VM is called by: what its -name says, or its -uuid"
+        default="name", description="what a VM is called by: its -name (without one its -uuid), or always its -uuid"
     )
     mode: Mode = Field(0o660, description="the permissions of the socket", json_schema_extra={"default": "0660"})
     group: UnixGroup | None = Field(
@@ -163,7 +163,7 @@ class ListenEntry(Watched):
     )
 
     def listener(self, defaults: Target) -> Listener:
-        return Listener(self.socket, self.name_from, self.mode, self.group, self.grace, self.shared(defaults))
+        return Listener(self.socket, self.name_from, self.mode, self.group or "", self.grace, self.shared(defaults))
 
 
 class File(BaseModel):

@@ -41,7 +41,7 @@ class Listener:
     socket: str  # /path
     name_from: Literal["name", "uuid"] = "name"  # of what QEMU was given, what the VM is called by
     mode: int = 0o660
-    group: int | None = None  # whose the socket is; None: that of the exporter
+    group: str = ""  # whose the socket is, by name or number; "": that of the exporter
     grace: float = 0.0  # seconds that a VM is still on the page when it has hung up
     shared: Target = DEFAULTS  # what its targets have in common, without a name and a socket
 

@@ -1,6 +1,5 @@
 """One value of a configuration file → what it means, or the sentence that says what was wanted instead."""
 
-import grp
 import ipaddress
 import pwd
 import re
@@ -142,13 +141,13 @@ def _owner(value: object) -> int:
         raise ValueError("wanted a user of this host, by name or number") from None
 
 
-def _group_of_host(value: object) -> int:
+def _unix_group(value: object) -> str:
+    """Whether there is one is seen where it is used: a configuration may be checked on another host."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32:
-        return value
-    try:
-        return grp.getgrnam(value if isinstance(value, str) else "").gr_gid
-    except (KeyError, ValueError):
-        raise ValueError("wanted a group of this host, by name or number") from None
+        return str(value)
+    if not isinstance(value, str) or not re.fullmatch(r"[\w.][\w.-]{0,31}", value, re.ASCII):
+        raise ValueError("wanted a group, by name or number")
+    return value
 
 
 def _own_path(value: str) -> str:
@@ -178,6 +177,6 @@ KvmStat = Annotated[str, AfterValidator(_kvm_stat)]
 Glob = Annotated[str, AfterValidator(_glob)]
 Pattern = Annotated[re.Pattern[str], BeforeValidator(_pattern), WithJsonSchema({"type": "string", "format": "regex"})]
 Owner = Annotated[int, BeforeValidator(_owner), WithJsonSchema({"type": ["string", "integer"]})]
-UnixGroup = Annotated[int, BeforeValidator(_group_of_host), WithJsonSchema({"type": ["string", "integer"]})]
+UnixGroup = Annotated[str, BeforeValidator(_unix_group), WithJsonSchema({"type": ["string", "integer"]})]
 OwnPath = Annotated[str, AfterValidator(_own_path)]
 Mode = Annotated[int, BeforeValidator(_mode), WithJsonSchema({"type": "string", "pattern": "^0?[0-7]{3}$"})]

@@ -68,6 +68,7 @@ class DialIn:
 
     async def run(self) -> None:
         """Never returns; ends by being cancelled."""
+        complained = ""
         while True:
             try:
                 with own_socket(Path(self._listener.socket), self._listener.mode, self._listener.group) as listener:
@@ -75,7 +76,8 @@ class DialIn:
                     self._fleet.want(self.source, ())
                     await self._serve(listener)
             except OSError as error:
-                self._log.error("cannot listen for VMs that dial in", why=reason(error), again_in=RETRY)
+                if complained != (complained := reason(error)):
+                    self._log.error("cannot listen for VMs that dial in", why=complained)
             await asyncio.sleep(RETRY)
 
     async def _serve(self, listener: socket.socket) -> None:
@@ -141,7 +143,7 @@ class DialIn:
         except Refused as refusal:
             self._turn_away(call, refusal.reason, str(refusal))
         except Exception:
-            log.exception("a bug in the exporter ended a connection of a VM", socket=self._listener.socket)
+            log.exception("a bug in the exporter ended a connection", socket=self._listener.socket)
         finally:
             self._is_known(call)
             await call.close()

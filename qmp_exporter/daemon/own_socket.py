@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import grp
 import os
 import socket
 import stat
@@ -12,8 +13,8 @@ BACKLOG = 128  # connections that wait until they are accepted; QEMU tries again
 
 
 @contextlib.contextmanager
-def own_socket(path: Path, mode: int, group: int | None) -> Iterator[socket.socket]:
-    """`group`: whose it is to be; None: that of the process.
+def own_socket(path: Path, mode: int, group: str) -> Iterator[socket.socket]:
+    """`group`: whose it is to be, by name or number; "": that of the process.
 
     :raise OSError: it cannot be made; says why.
     """
@@ -55,10 +56,12 @@ def _make_way(path: Path) -> None:
     raise OSError(errno.EADDRINUSE, f"somebody listens on {path} already")
 
 
-def _admit(path: Path, mode: int, group: int | None) -> None:
-    if group is not None:
+def _admit(path: Path, mode: int, group: str) -> None:
+    if group:
         try:
-            os.chown(path, -1, group)
+            os.chown(path, -1, int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid)
+        except KeyError:
+            raise OSError(errno.EINVAL, f"there is no group {group}") from None
         except PermissionError:
             raise PermissionError(
                 errno.EPERM,

@@ -41,11 +41,15 @@ class Exporter:
 
     async def listens(self, **settings: object) -> asyncio.Task[None]:
         """-> what listens, from when somebody may come"""
+        task = self.starts(**settings)
+        await eventually(lambda: is_listened_on(self.socket))
+        return task
+
+    def starts(self, **settings: object) -> asyncio.Task[None]:
         settings = {"grace": 900.0, "shared": Target("", "", poll_interval=NEVER)} | settings
         listener = Listener(str(self.socket), **settings)
         task = self._group.create_task(DialIn(listener, self.fleet, self.stats).run())
         self._tasks.append(task)
-        await eventually(lambda: is_listened_on(self.socket))
         return task
 
     async def dials(self, vm: SimulatedVm, reconnect: float = AT_ONCE) -> DiallingMonitor:
@@ -385,13 +389,20 @@ async def closed(peer: socket.socket) -> bool:
 
 
 async def test_the_socket_has_its_mode_and_goes_with_us(exporter: Exporter) -> None:
-    task = await exporter.listens(mode=0o640, group=os.getgid())
+    task = await exporter.listens(mode=0o640, group=str(os.getgid()))
     found = exporter.socket.stat()
     assert stat.S_IMODE(found.st_mode) == 0o640
     assert found.st_gid == os.getgid()
     task.cancel()
     await eventually(task.done)
     assert not exporter.socket.exists()
+
+
+async def test_a_group_that_there_is_not_is_told(exporter: Exporter, capsys: pytest.CaptureFixture[str]) -> None:
+    task = exporter.starts(group="no-such-group")
+    await eventually(lambda: "there is no group no-such-group" in capsys.readouterr().out)
+    assert not exporter.socket.exists()
+    task.cancel()
 
 
 async def test_a_socket_that_was_left_behind_is_replaced(exporter: Exporter) -> None:
@@ -432,7 +443,7 @@ async def test_a_file_that_is_no_socket_is_never_removed(
     exporter: Exporter, capsys: pytest.CaptureFixture[str]
 ) -> None:
     exporter.socket.write_text("precious")
-    task = exporter._group.create_task(DialIn(Listener(str(exporter.socket)), exporter.fleet, exporter.stats).run())
+    task = exporter.starts()
     await eventually(lambda: "is no socket" in capsys.readouterr().out)
     task.cancel()
     await eventually(task.done)

@@ -16,9 +16,13 @@ def dialling(path: Path, binary: str, **parts: Any) -> Machine:
 
 
 def monitor(path: Path, binary: str) -> tuple[str, ...]:
-    again = "reconnect-ms=1000" if version(binary) >= RECONNECT_MS else "reconnect=1"
-    chardev = f"socket,id=exporter,path={path},server=off,{again}"
+    chardev = f"socket,id=exporter,path={path},server=off,{again(binary)}"
     return "-chardev", chardev, "-mon", "chardev=exporter,mode=control"
+
+
+def again(binary: str) -> str:
+    """-> how this QEMU is told to try once a second"""
+    return "reconnect-ms=1000" if version(binary) >= RECONNECT_MS else "reconnect=1"
 
 
 def version(binary: str) -> tuple[int, ...]:

@@ -84,17 +84,17 @@ async def exporting(
     poll: str = NEVER,
     address: str = "",
     arguments: Iterable[str] = (),
-    dial_in: Path | None = None,
+    listen: dict[str, str] | None = None,
     ask: Callable[[str], aiohttp.ClientSession] | None = None,
 ) -> AsyncIterator[Exporter]:
     """Inside, it listens: on a unix socket in the directory unless told otherwise. It must end well, and soon.
 
-    `dial_in`: where the VMs are to come; the configuration names none of them then.
+    `listen`: where the VMs are to dial in; the configuration names none of them then.
     `ask` makes a client for the address, where plain HTTP is not enough.
     """
     config = directory / "config.yaml"
     targets = [{**vm._asdict(), "socket": str(vm.socket)} for vm in vms]
-    found = {"listen": [{"socket": str(dial_in)}]} if dial_in else {"vms": targets}
+    found = {"listen": [listen]} if listen else {"vms": targets}
     # JSON is YAML with every string in double quotes; only its pairs of surrogates are not.
     config.write_text(json.dumps({"poll_interval": poll, **found}, ensure_ascii=False))
     address = address or f"unix:{directory}/http.sock"

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from dialling import again
 from parts import need
 from qmp_exporter.demo.machine import MIB
 from qmp_exporter.demo.qemu import GUEST, dying_with_us
@@ -47,9 +48,12 @@ DOMAIN_XML = """
 class Libvirt:
     """A daemon, and a domain that is running inside the block."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, dials_in: bool = False) -> None:
+        """`dials_in`: its second monitor connects to `dial_in` instead of listening."""
         self.directory = directory
         self.monitor = directory / f"{DOMAIN}.sock"
+        self.dial_in = directory / "dial-in.sock"
+        self._dials_in = dials_in
         self._daemon: asyncio.subprocess.Process | None = None
 
     @property
@@ -107,10 +111,11 @@ class Libvirt:
         image = self.directory / "boot.img"
         image.write_bytes(GUEST.read_bytes())
         os.truncate(image, MIB)
-        recipe = re.search(r"<qemu:commandline>.*?</qemu:commandline>", README.read_text(), re.DOTALL)
-        assert recipe is not None
-        second_monitor = recipe[0].replace("/run/qmp/", f"{self.directory}/")
-        assert str(self.monitor) in second_monitor
+        recipes = re.findall(r"<qemu:commandline>.*?</qemu:commandline>", README.read_text(), re.DOTALL)
+        (second_monitor,) = (recipe for recipe in recipes if ("server=off" in recipe) == self._dials_in)
+        second_monitor = re.sub("/run/qmp(-exporter)?/", f"{self.directory}/", second_monitor)
+        second_monitor = second_monitor.replace("reconnect=1", again(QEMU))
+        assert str(self.dial_in if self._dials_in else self.monitor) in second_monitor
         self._xml.write_text(DOMAIN_XML.format(domain=DOMAIN, qemu=QEMU, image=image, second_monitor=second_monitor))
         settings = self.directory / "libvirt" / "qemu.conf"
         settings.parent.mkdir()

@@ -37,7 +37,7 @@ def socket(short_path: Path) -> Path:
 @pytest.fixture
 def export(short_path: Path, socket: Path) -> Callable[..., AbstractAsyncContextManager[Exporter]]:
     """An exporter for those who come to the socket; asked about web01."""
-    return partial(exporting, short_path, Vm("web01", socket), dial_in=socket)
+    return partial(exporting, short_path, Vm("web01", socket), listen={"socket": str(socket)})
 
 
 @pytest.fixture

@@ -28,3 +28,15 @@ async def test_libvirt_restarts_and_the_exporter_does_not_notice(short_path):
                 assert 'qemu_monitor_connects_total{vm="own"} 0.0' in page.text
                 await libvirt.virsh("destroy", DOMAIN)
                 await exporter.says('qemu_up 0\nqemu_monitor_disconnects_total{after="shutdown"} 1')
+
+
+async def test_its_domain_can_dial_in(short_path):
+    with tempfile.TemporaryDirectory(prefix="qmp-exporter-") as directory:
+        async with Libvirt(Path(directory), dials_in=True) as libvirt:
+            listen = {"socket": str(libvirt.dial_in), "mode": "0666"}  # QEMU is nobody's here
+            async with exporting(short_path, Vm(DOMAIN, libvirt.dial_in), listen=listen) as exporter:
+                await exporter.says("qemu_up 1\nqemu_vm_running 1")
+                await libvirt.virsh("destroy", DOMAIN)
+                await exporter.says('qemu_up 0\nqemu_monitor_disconnects_total{after="shutdown"} 1')
+                await libvirt.virsh("start", DOMAIN)
+                await exporter.says("qemu_up 1\nqemu_vm_running 1\nqemu_monitor_connects_total 2")
