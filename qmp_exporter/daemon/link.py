@@ -222,7 +222,7 @@ class Link(QMPClient):
         """Wait for the next step of the handshake, or for the end of the session."""
         await asyncio.sleep(0)  # connect() wants a session that is over at its beginning to have begun all the same
         if not await cast("asyncio.StreamReader", self._reader).read(1):
-            if self._lines.unfinished:
+            if self._lines.unfinished and self._closing is None:  # else it is we who ended it there
                 self._bad(BadMessage("truncated", "the stream ended inside a message"))
             raise EOFError
 

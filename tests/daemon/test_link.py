@@ -354,6 +354,18 @@ async def test_the_end_inside_a_message_is_counted(monitor: Monitor, ear: Ear) -
     assert isinstance(link.error, EOFError)
 
 
+async def test_a_session_that_we_end_inside_a_message_ended_well(peer, ear: Ear) -> None:
+    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(GREETING + NEGOTIATED + b'{"event": "STOP"}\r\n{"event": ')
+
+    link = ear.link(await peer(serve))
+    await link.open()
+    await eventually(lambda: ear.events == ["STOP"])
+    await link.close()
+    assert ear.over.is_set()
+    assert ear.bad == []
+
+
 async def test_what_was_said_before_a_reset_is_heard(peer, ear: Ear) -> None:
     """QEMU that ends with our query unread resets the connection; its SHUTDOWN came before."""
 
