@@ -164,8 +164,9 @@ class Connections:
                 await connection.closed
         except TimeoutError:
             connection.cut_off_for = connection.phase.value
-        except OSError:  # ssl.SSLError is one
+        except OSError as error:  # ssl.SSLError is one
             connection.cut_off_for = "handshake"
+            log.debug("TLS handshake failed", error=str(error))
         except Exception:
             log.exception("a bug in the exporter ended a connection")
         finally:

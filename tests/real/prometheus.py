@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -15,6 +16,7 @@ from qmp_exporter.demo.qemu import dying_with_us
 from waiting import awaited
 
 BINARY = "prometheus"
+JOB = "qmp-exporter"  # as in deploy/, where the rules call it so
 DEADLINE = 30.0  # seconds
 OFTEN = "250ms"
 DEPLOY = Path(__file__).parents[2] / "deploy" / "prometheus"
@@ -47,10 +49,15 @@ class Prometheus:
 
 
 @contextlib.asynccontextmanager
-async def scraping(directory: Path, target: str) -> AsyncIterator[Prometheus]:
-    """With the scrape job and the rules of deploy/, but for this target and more often."""
+async def scraping(
+    directory: Path, target: str, jobs: Mapping[str, Mapping[str, Any]] = MappingProxyType({JOB: {}})
+) -> AsyncIterator[Prometheus]:
+    """With the scrape job and the rules of deploy/, but for this target and more often.
+
+    `jobs`: the same job under other names, each with settings of its own.
+    """
     config = directory / "prometheus.yml"
-    config.write_text(yaml.safe_dump(_deployed(target)))
+    config.write_text(yaml.safe_dump(_deployed(target, jobs)))
     address = f"127.0.0.1:{free_port()}"
     log = directory / "prometheus.log"
     with log.open("wb") as stderr:
@@ -70,12 +77,13 @@ async def scraping(directory: Path, target: str) -> AsyncIterator[Prometheus]:
             await process.wait()
 
 
-def _deployed(target: str) -> dict[str, Any]:
+def _deployed(target: str, jobs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     config: dict[str, Any] = yaml.safe_load((DEPLOY / "scrape.yml").read_text())
     (job,) = config["scrape_configs"]
     (targets,) = job["static_configs"]
     targets["targets"] = [target]
     job |= {"scrape_interval": OFTEN, "scrape_timeout": OFTEN}
+    config["scrape_configs"] = [{**job, "job_name": name, **settings} for name, settings in jobs.items()]
     config["rule_files"] = [str(DEPLOY / name) for name in config["rule_files"]]
     return config
 
