@@ -54,10 +54,13 @@ class Answer(Watch):
         """Never returns; ends by being cancelled."""
         while True:
             call = await self._line.answer()
-            self._take(call)
-            await self._converse(call.link, call.greeting)
+            try:
+                self._take(call)
+                await self._converse(call.link, call.greeting)
+            finally:
+                await call.link.close()  # whatever happened: QEMU calls again only when it has lost its connection
             if not self._line.is_ringing:
-                self._became("missing", "it hung up, and has not dialled in again yet")
+                self._became("missing", f"{self.health.reason}; it has not dialled in again")
 
     def _take(self, call: Call) -> None:
         """Hear what the VM has said since it dialled in, and from here on all that it says."""

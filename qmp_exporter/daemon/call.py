@@ -12,7 +12,7 @@ from qmp_exporter.daemon.selfstats import Selfstats
 
 INTRODUCTION_DEADLINE = 10.0  # seconds; as with the negotiation, a slow disk may hold QEMU's main loop
 # A stranger is given little room: greeting and replies are shorter, and events have some hundred bytes.
-MAX_LINE = 4096
+MAX_LINE = 16 * 1024
 ROOM = 256 * 1024  # bytes of events that are kept until somebody watches: what a storm sends in 20 milliseconds
 EVENT_SIZE = 256  # bytes of an event besides its data
 

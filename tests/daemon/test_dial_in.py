@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from qmp_exporter.config import Listener, Target
+from qmp_exporter.core.vm import Vm
 from qmp_exporter.daemon import call as call_module
 from qmp_exporter.daemon import dial_in as dial_in_module
+from qmp_exporter.daemon import guard
 from qmp_exporter.daemon import link as link_module
 from qmp_exporter.daemon.dial_in import MAX_STRANGERS, DialIn
 from qmp_exporter.daemon.fleet import Fleet
@@ -162,6 +164,25 @@ async def test_what_happens_before_it_is_known_who_it_is_counts(exporter: Export
         monitor.heal()
         await exporter.says('qemu_rtc_changes_total{vm="web01"}', 3)
         await exporter.says('qemu_rtc_offset_seconds{vm="web01"}', 3)
+
+
+async def test_a_bug_of_ours_leaves_no_connection_that_nobody_watches(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(guard, "RESTART", 0.0)
+    event = Vm.event
+
+    def stumble(*_arguments: object) -> None:
+        monkeypatch.setattr(Vm, "event", event)
+        raise LookupError("a bug")
+
+    monkeypatch.setattr(Vm, "event", stumble)
+    await exporter.listens()
+    monitor = DiallingMonitor(SimulatedVm("web01"), exporter.socket, reconnect=AT_ONCE)
+    monitor.inject(EarlyEvents("greeting", (("RTC_CHANGE", {"offset": 1}),)))
+    async with monitor:
+        await exporter.says('qemu_up{vm="web01"}')
+    assert "LookupError: a bug" in capsys.readouterr().out
 
 
 async def test_a_vm_that_hangs_up_leaves_its_counters_and_goes_on_with_them(exporter: Exporter) -> None:
