@@ -146,10 +146,10 @@ class DialIn:
             log.exception("a bug in the exporter ended a connection", socket=self._listener.socket)
         finally:
             self._is_known(call)
-            await call.close()
             if vm is not None and vm.call is call:
                 vm.call, vm.left_at = None, time.monotonic()
                 self._news.set()
+            await call.close()
 
     async def _tell_fleet(self) -> None:
         while True:
@@ -175,7 +175,7 @@ class DialIn:
             if len(self._vms) >= MAX_VMS:
                 raise Refused("too_many", f"{MAX_VMS} VMs are or were here within the grace period")
             vm = self._vms[name] = _Vm(self._target(name))
-        elif vm.call is not None:
+        elif vm.call is not None and not vm.call.over.is_set():
             self._compare(name, vm, vm.call, call)
         return vm
 
@@ -231,10 +231,10 @@ async def _readable(listener: socket.socket) -> None:
 
 
 def _is_same(one: Call, other: Call) -> bool:
-    """One VM, by its uuid; where it has none, one process."""
-    if one.identity.uuid or other.identity.uuid:
-        return one.identity.uuid == other.identity.uuid
-    return one.pid is not None and one.pid == other.pid
+    """One VM: with one uuid; where it has none, in one process."""
+    if one.identity != other.identity:
+        return False
+    return bool(one.identity.uuid) or (one.pid is not None and one.pid == other.pid)
 
 
 def _is_newer(new: Call, old: Call) -> bool | None:

@@ -215,6 +215,7 @@ async def test_another_vm_of_that_name_begins_at_zero(exporter: Exporter) -> Non
     await exporter.dials(SimulatedVm("web01", vm_uuid=OTHER))
     await exporter.says('qemu_up{vm="web01"}')
     await exporter.says('qemu_rtc_changes_total{vm="web01"}', 0)
+    assert 'qmp_exporter_dial_in_refused_total{reason="name_taken"} 0.0' in own(exporter)
 
 
 async def test_its_series_end_after_the_grace_period(exporter: Exporter) -> None:
@@ -251,6 +252,15 @@ async def test_two_lines_of_one_vm_do_not_take_turns(exporter: Exporter) -> None
     await exporter.refused("twice", 20)
     await exporter.says('qemu_monitor_connects_total{vm="web01"}', 2)
     await exporter.says('qemu_up{vm="web01"}')
+
+
+async def test_a_clone_with_the_uuid_of_another_is_not_taken_for_it(exporter: Exporter) -> None:
+    await exporter.listens(name_from="uuid")
+    await exporter.dials(SimulatedVm("web01", vm_uuid=ONE))
+    await exporter.says(f'qemu_up{{vm="{ONE}"}}')
+    await exporter.dials(SimulatedVm("clone", vm_uuid=ONE))
+    await exporter.refused("name_taken")
+    await exporter.says(f'qemu_vm_info{{name="web01",uuid="{ONE}",version="10.0.0",vm="{ONE}"}}')
 
 
 @pytest.mark.parametrize("uuid", [OTHER, NO_UUID])
