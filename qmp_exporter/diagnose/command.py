@@ -17,6 +17,7 @@ from qmp_exporter.diagnose.host import Host
 from qmp_exporter.diagnose.look import View, look, nobody, unwise
 from qmp_exporter.diagnose.report import details, rights, summary, table
 
+DETAILED = 20  # targets in trouble whose details are told; what is wrong with all is most often one thing
 WARNINGS = 50  # that check-config prints; a host without its VMs has one for each
 
 
@@ -83,9 +84,12 @@ def _report(found: Sequence[tuple[Target, Finding]], view: View, *, one_by_one: 
     if not one_by_one:
         yield from table(found)
         yield ""
-    for target, finding in found:
-        if one_by_one or not finding.is_good:
-            yield from details(finding, tuple(unwise(target)))
+    told = [(target, finding) for target, finding in found if one_by_one or not finding.is_good]
+    for target, finding in told[:DETAILED]:
+        yield from details(finding, tuple(unwise(target)))
+    if len(told) > DETAILED:
+        yield f"Details of {len(told) - DETAILED} more are left out: --vm NAME tells them."
+        yield ""
     yield rights(view.user)
     if not one_by_one:
         yield summary(found)

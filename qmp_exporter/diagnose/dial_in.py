@@ -11,7 +11,7 @@ from qmp_exporter.diagnose.host import Host, Process
 
 def examine_listener(listener: Listener, host: Host) -> Finding:
     """Nothing is connected to: the QEMUs' arguments and the kernel tell enough."""
-    dialling = {process: use for process, use in host.monitors() if use.socket == listener.socket and not use.listens}
+    dialling = {process: use for process, use in host.users(listener.socket) if not use.listens}
     ends = host.ends(listener.socket)
     connected = {client for client in ends.clients if client}
     seen = [f"connected: {process}" for process in sorted(connected)]

@@ -8,6 +8,7 @@ from qmp_exporter.core.agenda import PATIENCE
 from qmp_exporter.daemon.link import Unreachable
 from qmp_exporter.diagnose.arguments import HMP
 from qmp_exporter.diagnose.finding import Finding
+from qmp_exporter.diagnose.host import Host
 from qmp_exporter.diagnose.interview import Answer, Interview
 from qmp_exporter.diagnose.look import View, held, look, stale
 from qmp_exporter.diagnose.recipe import second_monitor
@@ -21,19 +22,23 @@ async def examine_all(targets: Sequence[Target], view: View) -> list[tuple[Targe
     """In the order of the targets."""
     slots = asyncio.Semaphore(AT_ONCE)
 
-    async def one(target: Target) -> Finding:
+    async def one(target: Target, seen: Finding | None) -> Finding:
         async with slots:
-            return await examine(target, view)
+            return seen or await _ask(target, view)
 
+    looked = [look(target, view, connecting=True) for target in targets]  # first: it would hold up answers
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(target)) for target in targets]
+        tasks = [group.create_task(one(target, seen)) for target, seen in zip(targets, looked, strict=True)]
     return [(target, task.result()) for target, task in zip(targets, tasks, strict=True)]
 
 
 async def examine(target: Target, view: View) -> Finding:
-    finding = look(target, view, connecting=True)
-    if finding is not None:
-        return finding
+    """One of them."""
+    ((_, finding),) = await examine_all([target], view)
+    return finding
+
+
+async def _ask(target: Target, view: View) -> Finding:
     interview = Interview(target)
     try:
         async with asyncio.timeout(DEADLINE):
@@ -109,10 +114,11 @@ def _no_qmp(target: Target, said: bytes) -> Finding:
 
 def _silent(target: Target, why: str, view: View) -> Finding:
     """Connected, and nobody spoke: the one who holds it may have come just now, or it is nothing that speaks first."""
-    ends = view.host.ends(target.socket)
+    now = View(Host(), view.user)
+    ends = now.host.ends(target.socket)
     if ends.clients or ends.waiting:
         return held(target, ends)
-    seen = [f"Connected, but {why}.".replace(": another client holds the monitor", ""), *_state(view, target)]
+    seen = [f"Connected, but {why.partition(':')[0]}.", *_state(now, target)]
     seen += [f"listening: {process}" for process in ends.listeners]
     if any(process.status == "stopped" for process in ends.listeners):
         pids = " ".join(str(process.pid) for process in ends.listeners)

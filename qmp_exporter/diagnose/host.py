@@ -4,7 +4,6 @@ import ipaddress
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -84,10 +83,17 @@ class Host:
         except (psutil.Error, OSError, KeyError):
             return None
 
-    def monitors(self) -> Iterator[tuple[Process, Use]]:
-        """Every socket of every QEMU that runs here."""
-        for process in self.qemus:
-            yield from ((process, use) for use in uses(process.argv))
+    def users(self, socket: str) -> list[tuple[Process, Use]]:
+        """The QEMUs whose arguments name a socket, and what for."""
+        return self._uses.get(socket, [])
+
+    @cached_property
+    def _uses(self) -> dict[str, list[tuple[Process, Use]]]:
+        by_socket: dict[str, list[tuple[Process, Use]]] = defaultdict(list)
+        for qemu in self.qemus:
+            for use in uses(qemu.argv):
+                by_socket[use.socket].append((qemu, use))
+        return by_socket
 
     @cached_property
     def qemus(self) -> tuple[Process, ...]:
@@ -121,25 +127,24 @@ class Host:
     def _unix_ends(self, target: str) -> Ends:
         if self._unix is None:
             return UNKNOWN
-        bound = [one for one in self._unix if self._is_at(one, target)]
+        bound = self._bound(target)
         listeners = {pid for one in bound if one.listening for pid in self._holders(one.inode)}
-        named = (process for process, use in self.monitors() if use.listens and use.socket == target)
+        named = (process for process, use in self.users(target) if use.listens)
         seen = tuple(filter(None, map(self.process, sorted(listeners)))) or tuple(named)
         served = [one.peer for one in bound if one.peer]
         waiting = [client for one in bound for client in one.waiting]
         return Ends(any(one.listening for one in bound), seen, self._clients(served), self._clients(waiting))
 
-    def _is_at(self, one: UnixSocket, target: str) -> bool:
+    def _bound(self, target: str) -> list[UnixSocket]:
         """By name, or by the file where one path leads to another."""
-        if one.name == target:
-            return True
-        if target.startswith("@") or not one.name:
-            return False
+        by_name = self._by_name.get(target, [])
+        if by_name or target.startswith("@"):
+            return by_name
         try:
             file = os.stat(target).st_ino & 0xFFFFFFFF  # noqa: PTH116  no Path is needed for it
         except OSError:
-            return False
-        return one.file == file and os.path.basename(one.name) == os.path.basename(os.path.realpath(target))  # noqa: PTH119  as above
+            return []
+        return [one for one in self._by_name.get(os.path.realpath(target), []) if one.file == file]
 
     def _clients(self, inodes: list[int]) -> tuple[Process | None, ...]:
         clients: list[Process | None] = []
@@ -150,6 +155,13 @@ class Host:
 
     def _holders(self, inode: int) -> list[int]:
         return self._pids.get(inode, [])
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[UnixSocket]]:
+        by_name: dict[str, list[UnixSocket]] = defaultdict(list)
+        for one in self._unix or ():
+            by_name[one.name].append(one)
+        return by_name
 
     @cached_property
     def _unix(self) -> tuple[UnixSocket, ...] | None:

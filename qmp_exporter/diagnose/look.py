@@ -10,7 +10,7 @@ from qmp_exporter.config import Target
 from qmp_exporter.daemon.foreign import owner
 from qmp_exporter.daemon.ownership import wrong_owner
 from qmp_exporter.diagnose.access import Component, User, Walk, barrier, current_user, mend, open_to_all, walk
-from qmp_exporter.diagnose.arguments import PRETTY, QMP, Use, vm_name
+from qmp_exporter.diagnose.arguments import PRETTY, QMP, Use, uses, vm_name
 from qmp_exporter.diagnose.finding import Finding
 from qmp_exporter.diagnose.host import Ends, Host, Process, on_loopback
 from qmp_exporter.diagnose.recipe import second_monitor
@@ -42,9 +42,9 @@ def look(target: Target, view: View, *, connecting: bool = False) -> Finding | N
     ends = view.host.ends(target.socket)
     if ends.clients:
         return held(target, ends)
-    for process, use in view.host.monitors():
-        if use.socket == target.socket and use.purpose != QMP:
-            return wrong_use(target, process, use, view.host)
+    for process, use in view.host.users(target.socket):
+        if use.purpose != QMP:
+            return wrong_use(target, process, use)
     return None
 
 
@@ -162,13 +162,11 @@ def _denied(target: Target, closed: Component, user: User, view: View) -> Findin
 
 def _runs_here(target: Target, host: Host) -> Iterator[str]:
     """Whether a QEMU of that name runs, and where it has its monitors: the path may be a mistake."""
-    monitors: dict[Process, list[str]] = {process: [] for process in host.qemus if vm_name(process.argv) == target.name}
-    for process, use in host.monitors():
-        if process in monitors and use.purpose == QMP and use.listens:
-            monitors[process].append(use.socket)
-    for process, sockets in monitors.items():
-        yield f"But it runs: {process}. Its QMP monitors: {', '.join(sockets) or 'none'}."
-    if not monitors:
+    qemus = [process for process in host.qemus if vm_name(process.argv) == target.name]
+    for process in qemus:
+        monitors = [use.socket for use in uses(process.argv) if use.purpose == QMP and use.listens]
+        yield f"But it runs: {process}. Its QMP monitors: {', '.join(monitors) or 'none'}."
+    if not qemus:
         yield f"No QEMU that runs here is called {target.name} (-name)."
 
 
@@ -217,10 +215,9 @@ def stale(target: Target, view: View) -> Finding:
     )
 
 
-def wrong_use(target: Target, process: Process, use: Use, host: Host) -> Finding:
+def wrong_use(target: Target, process: Process, use: Use) -> Finding:
     """QEMU's own arguments say that this is no monitor that can be spoken to."""
-    monitors = [other.socket for one, other in host.monitors() if one.pid == process.pid and other.purpose == QMP]
-    free = [monitor for monitor in monitors if not owner(monitor)]
+    free = [other.socket for other in uses(process.argv) if other.purpose == QMP and not owner(other.socket)]
     if use.purpose == PRETTY:
         mend_it = ["Take pretty=on away from its -mon (or write -qmp, not -qmp-pretty), at the next cold start."]
     elif free:

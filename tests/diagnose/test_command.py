@@ -7,7 +7,15 @@ import pytest
 
 from qmp_exporter.cli import main
 from qmp_exporter.config import Target, parse
-from qmp_exporter.diagnose.command import WARNINGS, is_configuration, socket_target, targets_of, warnings
+from qmp_exporter.diagnose.command import (
+    DETAILED,
+    WARNINGS,
+    diagnose,
+    is_configuration,
+    socket_target,
+    targets_of,
+    warnings,
+)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -125,3 +133,12 @@ def test_a_file_of_targets_with_a_mistake_is_told(directory: Path) -> None:
     assert len(refused) == 1
     assert "more.yaml: warning: no target: " in refused[0]
     assert "socket: missing" in refused[0]
+
+
+def test_details_are_bounded_and_the_table_is_not() -> None:
+    targets = [Target(f"vm{number}", f"/nothing/{number}.sock") for number in range(DETAILED + 5)]
+    text, good = diagnose(targets, "root", one_by_one=False)
+    assert not good
+    assert text.count("Problem  ") == DETAILED
+    assert "Details of 5 more are left out" in text
+    assert text.count(" missing ") == len(targets)

@@ -1,9 +1,11 @@
 """Simulated monitors in all kinds of trouble -> the finding; nobody is harmed by being looked at."""
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,21 @@ UNSIMULATED = CATALOG.commands - set(COMMANDS)
 
 async def examined(socket: str | Path, **target: object) -> Finding:
     return await examine(Target("web01", str(socket), **target), View(Host(), current_user()))
+
+
+@contextlib.contextmanager
+def listening(path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        listener.setblocking(False)  # noqa: FBT003  the standard library's way
+        yield listener
+
+
+def assert_nobody_came(listener: socket.socket) -> None:
+    """Who came and went would still stand in the queue."""
+    with pytest.raises(BlockingIOError):
+        listener.accept()
 
 
 def asked(monitor: Monitor) -> Counter[str]:
@@ -97,17 +114,26 @@ async def test_events_during_the_handshake_do_no_harm(monitor: Monitor) -> None:
     assert (await examined(monitor.address)).is_good
 
 
-async def test_a_monitor_that_is_held_is_not_connected_to(monitor: Monitor) -> None:
-    with socket.socket(socket.AF_UNIX) as holder:
-        holder.setblocking(False)  # noqa: FBT003  the standard library's way
-        await asyncio.get_running_loop().sock_connect(holder, str(monitor.address))
-        await asyncio.get_running_loop().sock_recv(holder, 1000)
-        before = monitor.session
-        finding = await examined(monitor.address)
-        assert finding.verdict == "busy"
-        assert monitor.session is before
-    await monitor.vacant()  # and nobody has waited for it
-    assert monitor.session is None
+async def test_a_monitor_that_is_held_is_not_connected_to(directory: Path) -> None:
+    with listening(directory / "a.sock") as listener, socket.socket(socket.AF_UNIX) as holder:
+        holder.connect(f"{directory}/a.sock")
+        served, _ = listener.accept()
+        with served:
+            assert (await examined(directory / "a.sock")).verdict == "busy"
+        assert_nobody_came(listener)
+
+
+async def test_a_serial_port_is_not_connected_to(directory: Path) -> None:
+    with listening(directory / "a.sock") as listener:
+        command = ("qemu-system-x86_64", "-c", "read wait", "-serial", f"unix:{directory}/a.sock,server=on")
+        qemu = await asyncio.create_subprocess_exec(*command, executable="/bin/sh", stdin=asyncio.subprocess.PIPE)
+        try:
+            finding = await examined(directory / "a.sock")
+        finally:
+            qemu.kill()
+            await qemu.wait()
+        assert_nobody_came(listener)
+    assert (finding.verdict, "a serial port" in finding.problem) == ("error", True)
 
 
 async def test_silence_is_told(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,20 +188,18 @@ async def test_a_monitor_that_is_never_done_is_given_up(monitor: Monitor, monkey
     monkeypatch.setattr(interview_module, "PATIENCE", 60.0)
     monkeypatch.setattr(agenda, "STUCK", 60.0)
     monitor.inject(Stall("query-status"))
-    assert (await examined(monitor.address)).verdict == "slow"
+    finding = await examined(monitor.address)
+    assert finding.verdict == "slow"
+    assert "Not done within" in finding.seen[0]
     await monitor.vacant()
 
 
 async def test_a_managers_own_monitor_is_not_touched_and_has_a_recipe(directory: Path) -> None:
     path = directory / "libvirt" / "qemu" / "domain-1-web01" / "monitor.sock"
     path.parent.mkdir(parents=True)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
-        listener.setblocking(False)  # noqa: FBT003  the standard library's way
+    with listening(path) as listener:
         finding = await examined(path)
-        with pytest.raises(BlockingIOError):
-            listener.accept()
+        assert_nobody_came(listener)
     assert finding.verdict == "foreign"
     assert any("virsh edit web01" in line for line in finding.mend)
 

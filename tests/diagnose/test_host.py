@@ -54,11 +54,11 @@ async def test_a_qemu_is_known_by_its_arguments(directory: Path) -> None:
         *("qemu-system-x86_64", "-c", "read wait", *command), executable="/bin/sh", stdin=asyncio.subprocess.PIPE
     )
     try:
-        ((found, use),) = [(one, use) for one, use in Host().monitors() if one.pid == process.pid]
+        ((found, use),) = Host().users(f"{directory}/a.sock")
     finally:
         process.kill()
         await process.wait()
-    assert use.socket == f"{directory}/a.sock"
+    assert (found.pid, use.listens) == (process.pid, True)
     assert "VM web77" in str(found)
 
 
