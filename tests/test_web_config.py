@@ -3,6 +3,7 @@
 import subprocess
 from pathlib import Path
 
+import bcrypt
 import pytest
 
 from certificates import Authority
@@ -63,6 +64,18 @@ def test_promtool_accepts_what_we_accept(directory: Path, path: Path):
     unknown = [line for line in done.stderr.splitlines() if "not found in type" in line]
     if path in GOOD or not unknown:
         assert done.returncode == 0, done.stderr
+
+
+def test_the_example_is_good_and_promtool_agrees(directory: Path):
+    example = directory / "example"
+    example.mkdir()
+    (example / "prometheus-ca.crt").write_bytes((directory / "ca.pem").read_bytes())
+    for kind, name in (("crt", "server.pem"), ("key", "server.key")):
+        (example / f"exporter.{kind}").write_bytes((directory / name).read_bytes())
+    (example / "web-config.yml").write_bytes((ROOT / "deploy" / "web-config.example.yml").read_bytes())
+    read = rules(example / "web-config.yml")
+    assert bcrypt.checkpw(b"change-me", read.config.users["prometheus"])
+    subprocess.run([need("promtool"), "check", "web-config", example / "web-config.yml"], check=True)
 
 
 def test_a_mistake_never_shows_a_secret():

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -257,3 +258,14 @@ async def test_the_end_waits_for_nobody_who_waits() -> None:
         await eventually(lambda: server.at("answer") == 1)
         server.told_to_end = asyncio.get_running_loop().time()
     assert asyncio.get_running_loop().time() - server.told_to_end < 4
+
+
+def test_the_documentation_tells_the_limits() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "web.md").read_text()
+    for told in (
+        f"| connections | {LIMITS.places}, of which {LIMITS.kept} are",
+        f"| {LIMITS.request:.0f} s and {HEADER_BYTES >> 10} KiB |",
+        f"| {LIMITS.answer:.0f} s, and {LIMITS.owed >> 20} MiB for",
+        f"| {LIMITS.idle:.0f} s |",
+    ):
+        assert told in page
