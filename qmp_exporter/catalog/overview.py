@@ -133,7 +133,7 @@ def monitor(vm: Vm, since: float, reason: str, retry_at: float | None, *, now: f
 
 
 def target(vm: Vm, name: str, socket: str, labels: Mapping[str, str], health: Monitor) -> Target:
-    """Take 15 microseconds."""
+    """Take some 20 microseconds, which 2,000 VMs must not take at one go."""
     guest, uuid, version = next(iter(vm.values("qemu_vm_info")), ("", "", ""))
     running = _only(vm, "qemu_vm_running")
     return Target(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from .family import ANY_EVENT, Family, Labels
 from .samples import Samples, renamings
 
-KEPT = 32  # happenings of a VM
+KEPT = 16  # happenings of a VM: some 2 KiB
 BURST = 60.0  # seconds; what happens again within them is the same happening once more
 
 

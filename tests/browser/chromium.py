@@ -73,11 +73,14 @@ async def started(binary: str) -> AsyncIterator[Browser]:
 
 
 @contextlib.asynccontextmanager
-async def looking(browser: Browser, address: str, *, path: str = "/", **context: Any) -> AsyncIterator[Look]:
+async def looking(
+    browser: Browser, address: str, *, path: str = "/", init_script: str = "", **context: Any
+) -> AsyncIterator[Look]:
     """Inside, the page is open, with a profile of its own; `context` is Playwright's, by default a desktop."""
     page = await browser.new_page(**(DESKTOP | context))
     try:
         look = Look(page)
+        await page.add_init_script(init_script)
         await page.goto(f"http://{address}{path}")
         yield look
     finally:
