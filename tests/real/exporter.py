@@ -77,6 +77,15 @@ class Exporter:
         return _text(self._log)
 
 
+def configuration(
+    *vms: Vm, poll: str = NEVER, listen: dict[str, str] | None = None, discover: dict[str, str] | None = None
+) -> str:
+    targets = [{**vm._asdict(), "socket": str(vm.socket)} for vm in vms]
+    elsewhere = {key: [entry] for key, entry in (("listen", listen), ("discover", discover)) if entry}
+    # JSON is YAML with every string in double quotes; only its pairs of surrogates are not.
+    return json.dumps({"poll_interval": poll, **(elsewhere or {"vms": targets})}, ensure_ascii=False)
+
+
 @contextlib.asynccontextmanager
 async def exporting(
     directory: Path,
@@ -85,18 +94,18 @@ async def exporting(
     address: str = "",
     arguments: Iterable[str] = (),
     listen: dict[str, str] | None = None,
+    discover: dict[str, str] | None = None,
+    complaints: bool = False,
     ask: Callable[[str], aiohttp.ClientSession] | None = None,
 ) -> AsyncIterator[Exporter]:
     """Inside, it listens: on a unix socket in the directory unless told otherwise. It must end well, and soon.
 
-    `listen`: where the VMs are to dial in; the configuration names none of them then.
+    `listen`: where the VMs are to dial in; `discover`: where they are looked for; no VM is named then.
+    `complaints`: it may log errors, for it will be given reason to.
     `ask` makes a client for the address, where plain HTTP is not enough.
     """
     config = directory / "config.yaml"
-    targets = [{**vm._asdict(), "socket": str(vm.socket)} for vm in vms]
-    found = {"listen": [listen]} if listen else {"vms": targets}
-    # JSON is YAML with every string in double quotes; only its pairs of surrogates are not.
-    config.write_text(json.dumps({"poll_interval": poll, **found}, ensure_ascii=False))
+    config.write_text(configuration(*vms, poll=poll, listen=listen, discover=discover))
     address = address or f"unix:{directory}/http.sock"
     log = directory / "exporter.log"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified, log.open("wb") as stderr:
@@ -118,7 +127,8 @@ async def exporting(
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-    assert not {"level=error", "Traceback"} & set(_text(log).split()), _text(log)
+    unwanted = {"Traceback"} if complaints else {"level=error", "Traceback"}
+    assert not unwanted & set(_text(log).split()), _text(log)
 
 
 async def _ready(notified: socket.socket, process: asyncio.subprocess.Process, log: Path) -> None:
