@@ -1,6 +1,7 @@
 """Events, replies and the time -> the query to send next: one at a time, follow-ups before polls, storms coalesced."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -48,7 +49,7 @@ class Agenda:
     def stop(self) -> None:
         """No monitor: nothing is wanted, nothing in flight."""
         self._offered: tuple[Query, ...] = ()
-        self._settles: dict[str, list[Query]] = {}
+        self._settles: Mapping[str, Sequence[Query]] = {}
         self._urgent: dict[Query, None] = {}  # wanted because an event said so, in the order of the events
         self._wanted: dict[Query, None] = {}  # wanted because it is time
         self._resync: set[Query] | None = None
@@ -77,10 +78,7 @@ class Agenda:
             for query in self._queries
             if query.command in names and query.instead_of_newer not in names and self._suits(query)
         )
-        self._settles = {}
-        for query in self._offered:
-            for event in query.after:
-                self._settles.setdefault(event, []).append(query)
+        self._settles = _settling(self._offered)
         self._wanted.update(dict.fromkeys(self._offered))
         self._resync = set(self._offered)
 
@@ -204,3 +202,13 @@ class Agenda:
 
     def _ready_at(self, query: Query) -> float:
         return self._sent_at.get(query, float("-inf")) + query.spacing
+
+
+@lru_cache(maxsize=64)
+def _settling(queries: tuple[Query, ...]) -> Mapping[str, Sequence[Query]]:
+    """What each event makes us ask; one for all VMs that have the same commands."""
+    by_event: dict[str, list[Query]] = {}
+    for query in queries:
+        for event in query.after:
+            by_event.setdefault(event, []).append(query)
+    return by_event

@@ -8,7 +8,7 @@ from isal import igzip
 
 from qmp_exporter import __version__
 from qmp_exporter.catalog import overview
-from qmp_exporter.daemon.exposition import LARGE, LEVEL
+from qmp_exporter.daemon.exposition import LEVEL
 from qmp_exporter.daemon.fleet import Fleet
 from qmp_exporter.daemon.turn import Turn
 from qmp_exporter.daemon.watch import Watch
@@ -32,7 +32,7 @@ class Overview:
                 self._plain, self._packed = await self._make(), b""
                 self._made_at = time.monotonic()
             if compressed and not self._packed:
-                self._packed = await _pack(self._plain)
+                self._packed = igzip.compress(self._plain, LEVEL)  # a millisecond, at 2,000 VMs
         return self._packed if compressed else self._plain
 
     async def _make(self) -> bytes:
@@ -48,9 +48,3 @@ def _target(watch: Watch) -> overview.Target:
     target = watch.target
     monitor = overview.monitor(watch.vm, *watch.health, now=time.time(), monotonic=time.monotonic())
     return overview.target(watch.vm, target.name, target.socket, target.labels, monitor)
-
-
-async def _pack(body: bytes) -> bytes:
-    if len(body) < LARGE:
-        return igzip.compress(body, LEVEL)
-    return await asyncio.to_thread(igzip.compress, body, LEVEL)

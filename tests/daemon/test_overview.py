@@ -117,8 +117,7 @@ async def test_who_can_take_gzip_gets_it(serve: Serve) -> None:
     assert json.loads(gzip.decompress(packed))["data"]["targets"][0]["vm"] == "web01"
 
 
-async def test_a_fleets_answer_is_whole_and_packed_in_a_thread(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overview, "LARGE", 10)
+async def test_a_fleets_answer_is_whole(serve: Serve) -> None:
     server = await serve(*(Target(f"vm{number}", f"/run/{number}.sock") for number in range(100)))
     _, packed = await server.ask(PATH, Accept_Encoding="gzip")
     targets = json.loads(gzip.decompress(packed))["data"]["targets"]
