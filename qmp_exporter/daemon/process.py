@@ -13,7 +13,10 @@ def peer_pid(monitor: socket.socket) -> int | None:
     """The process that made the socket (unix(7), SO_PEERCRED): QEMU, where it listens itself; None over TCP."""
     if monitor.family != socket.AF_UNIX:
         return None
-    credentials = monitor.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    try:
+        credentials = monitor.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    except OSError:  # it was closed just now
+        return None
     pid: int = struct.unpack("3i", credentials)[0]
     return pid or None
 

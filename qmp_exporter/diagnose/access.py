@@ -8,6 +8,7 @@ import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 READ, WRITE, ENTER = 4, 2, 1  # as in a mode
@@ -131,6 +132,7 @@ def mend(barrier: Component, user: User) -> Iterator[str]:
     """The commands that let the user in, each after a sentence that says what it does."""
     group = _name_of_group(barrier.group)
     restart = "systemctl restart qmp-exporter"
+    path = quote(barrier.path)
     if barrier.is_directory:
         if barrier.mode >> 3 & ENTER and barrier.group != 0:
             yield f"Its group may enter. Make {user.name} a member:"
@@ -138,16 +140,16 @@ def mend(barrier: Component, user: User) -> Iterator[str]:
             yield "Or let that user alone pass (setfacl is in the package acl):"
         else:
             yield "Let that user alone pass (setfacl is in the package acl):"
-        yield f"  setfacl --modify user:{user.name}:x {barrier.path}"
+        yield f"  setfacl --modify user:{user.name}:x {path}"
         yield "Best is a directory that is made for it: /run/qmp of deploy/systemd/tmpfiles.conf."
         return
     if barrier.group in user.groups:
         yield f"Until the VM starts again, give its group {group} the right to write, as root:"
-        yield f"  chmod g+w {barrier.path}"
+        yield f"  chmod g+w {path}"
         yield "For good: UMask=0007 in the unit that starts QEMU, and no -daemonize."
     else:
         yield "Until the VM starts again, let that user connect, as root:"
-        yield f"  chgrp {_name_of_group(user.group)} {barrier.path} && chmod g+w {barrier.path}"
+        yield f"  chgrp {_name_of_group(user.group)} {path} && chmod g+w {path}"
         yield (
             "For good: sockets in a directory with the setgid bit and the group of the exporter, as /run/qmp of "
             "deploy/systemd/tmpfiles.conf. deploy/README.md tells by who starts QEMU."

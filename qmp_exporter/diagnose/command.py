@@ -60,7 +60,8 @@ def diagnose(
     view = View(host, host.exporters_user(user))
     found = asyncio.run(examine_all(targets, view))
     found += [(Target("listen", one.socket), examine_listener(one, host)) for one in listeners]
-    return "\n".join(_report(found, view, one_by_one=one_by_one)) + "\n", all(one.is_good for _, one in found)
+    lines = (_harmless(line) for line in _report(found, view, one_by_one=one_by_one))
+    return "\n".join(lines) + "\n", all(one.is_good for _, one in found)
 
 
 def warnings(targets: Sequence[Target]) -> Iterator[str]:
@@ -73,11 +74,16 @@ def warnings(targets: Sequence[Target]) -> Iterator[str]:
         yield f"and {len(lines) - WARNINGS} more warnings"
 
 
+def _harmless(line: str) -> str:
+    """Names of VMs, sockets and processes are anybody's, and a terminal obeys what is in a name."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in line)
+
+
 def _warnings_of(target: Target, view: View) -> Iterator[str]:
     finding = look(target, view) or nobody(target, view)
     said = [] if finding is None or finding.is_good else [f"{target.socket}: {finding.problem}"]
     for text in (*said, *(f"{target.socket}: {text}" for text in unwise(target))):
-        yield f"{target.name}: warning: {text}"
+        yield _harmless(f"{target.name}: warning: {text}")
 
 
 def _report(found: Sequence[tuple[Target, Finding]], view: View, *, one_by_one: bool) -> Iterator[str]:

@@ -54,6 +54,14 @@ def _judged(target: Target, answer: Answer, view: View) -> Finding:
     late = [asked.command for asked in answer.asked if asked.error == "timeout"]
     if late:
         return _slow(target, f"{late[0]} was not answered within {PATIENCE:.0f} s.", answer, view)
+    if not answer.is_whole:
+        return Finding(
+            target.socket,
+            "error",
+            "The session ended while QEMU was asked.",
+            (f"{len(answer.asked)} queries were answered before.",),
+            ("If the VM was ended or moved just now, nothing is wrong. Else look into QEMU's own log.",),
+        )
     process = view.host.process(answer.pid) if answer.pid else None
     return Finding(target.socket, "good", answer=answer, process=str(process or ""))
 

@@ -57,7 +57,10 @@ class Lack(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """`groups`: families and series by group; `lines`: the most telling ones of the page."""
+    """`groups`: families and series by group; `lines`: the most telling ones of the page.
+
+    `is_whole`: every query was answered, be it by an error.
+    """
 
     version: str
     name: str
@@ -68,6 +71,7 @@ class Answer(NamedTuple):
     lacks: tuple[Lack, ...]
     groups: tuple[tuple[str, int, int], ...]
     lines: tuple[str, ...]
+    is_whole: bool
 
     @property
     def series(self) -> int:
@@ -190,6 +194,7 @@ class Interview:
             tuple(self._lacks()) if self.vm.agenda.offered else (),
             tuple(groups),
             tuple(self._lines()),
+            self.vm.agenda.resynced,
         )
 
     def _lacks(self) -> Iterator[Lack]:

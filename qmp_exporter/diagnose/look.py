@@ -4,6 +4,7 @@ import contextlib
 import errno
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 from qmp_exporter.config import Target
@@ -150,7 +151,7 @@ def _denied(target: Target, closed: Component, user: User, view: View) -> Findin
     seen = [f"{closed}: {user.name} may not {'enter (x)' if closed.is_directory else 'connect (w)'}."]
     if user.uid != view.user.uid:
         seen.append(f"The exporter runs as {view.user.name}, which is another matter.")
-        again = f"  sudo qmp-exporter diagnose {target.socket}"
+        again = f"  sudo qmp-exporter diagnose {quote(target.socket)}"
         return Finding(
             target.socket, "denied", f"You are {user.name}, who may not connect.", tuple(seen), ("As root:", again)
         )
@@ -186,7 +187,7 @@ def held(target: Target, ends: Ends) -> Finding:
         *second_monitor(f"{target.name}-exporter")[1:],
     ]
     if not known:
-        mend_it = ["Look who it is:", f"  sudo qmp-exporter diagnose {target.socket}", *mend_it]
+        mend_it = ["Look who it is:", f"  sudo qmp-exporter diagnose {quote(target.socket)}", *mend_it]
     elif not any(client.is_manager for client in known):
         mend_it += ["Or, if that client is not needed, end it:", f"  kill {' '.join(str(one.pid) for one in known)}"]
     return Finding(target.socket, "busy", "Another client holds the monitor.", seen, tuple(mend_it), process=process)
@@ -210,7 +211,7 @@ def stale(target: Target, view: View) -> Finding:
         (
             "If the VM is off, nothing is wrong: at its next start QEMU makes the socket anew.",
             "If it runs under another name, its arguments tell where its monitor is:",
-            f"  pgrep --list-full --full 'qemu.*{target.name}'",
+            f"  pgrep --list-full --full {quote(f'qemu.*{target.name}')}",
         ),
     )
 

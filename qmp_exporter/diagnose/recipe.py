@@ -1,11 +1,17 @@
 """Who starts a VM -> how it gets a monitor for the exporter, at its next cold start."""
 
+import re
+
 DIRECTORY = "/run/qmp"
 
 
 def second_monitor(name: str, manager: str | None = None, path: str = "") -> tuple[str, ...]:
-    """Words, and commands, which begin with two spaces. `manager`: as `foreign.owner` calls it; None: plain QEMU."""
-    path = path or f"{DIRECTORY}/{name}.sock"
+    """Words, and commands, which begin with two spaces. `manager`: as `foreign.owner` calls it; None: plain QEMU.
+
+    They are made to be pasted into a shell, so that a name which means something to one is left out.
+    """
+    name = name if re.fullmatch(r"[\w.-]+", name) else "NAME"
+    path = path if re.fullmatch(r"/[\w./-]+", path) else f"{DIRECTORY}/{name}.sock"
     chardev = f"socket,id=exporter,path={path},server=on,wait=off"
     mon = "chardev=exporter,mode=control"
     match manager:

@@ -51,6 +51,13 @@ def test_the_peer_of_a_unix_socket_is_known_and_of_tcp_not(directory: Path) -> N
         assert peer_pid(client) is None
 
 
+def test_a_connection_that_was_closed_just_now_has_no_peer() -> None:
+    one, other = socket.socketpair()
+    other.close()
+    one.close()
+    assert peer_pid(one) is None
+
+
 async def test_a_simulated_vm_has_no_process_on_the_page(monitor: Monitor, watch: Start) -> None:
     """Its vCPUs have no threads: nothing is claimed of the process that the socket belongs to."""
     page = watch(poll=0.05)

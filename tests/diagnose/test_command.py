@@ -1,5 +1,6 @@
 """`qmp-exporter diagnose` and `check-config` as they are called: what they print, and how they end."""
 
+import re
 import socket
 from pathlib import Path
 
@@ -142,3 +143,22 @@ def test_details_are_bounded_and_the_table_is_not() -> None:
     assert text.count("Problem  ") == DETAILED
     assert "Details of 5 more are left out" in text
     assert text.count(" missing ") == len(targets)
+
+
+def test_a_name_does_nothing_to_a_terminal_or_a_shell(directory: Path) -> None:
+    evil = "$(reboot) \x1b[2J'"
+    (directory / evil).touch()
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(f"{directory}/{evil}.sock")
+    for path in (f"{directory}/{evil}.sock", f"{directory}/{evil}-missing.sock"):
+        text, _ = diagnose([Target(evil, path)], "nobody", one_by_one=True)
+        assert all(line.isprintable() for line in text.splitlines())
+        commands = [line.strip() for line in text.splitlines() if line.startswith(" " * 11)]
+        assert commands
+        assert [line for line in commands if "reboot" in line and "reboot" in _expanded(line)] == []
+    assert all(line.isprintable() for line in warnings([Target(evil, f"{directory}/{evil}.sock")]))
+
+
+def _expanded(line: str) -> str:
+    """What a shell would run by itself if the line were pasted: all that is in no quotes."""
+    return re.sub(r"'[^']*'", "", line)

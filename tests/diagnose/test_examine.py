@@ -194,6 +194,15 @@ async def test_a_monitor_that_is_never_done_is_given_up(monitor: Monitor, monkey
     await monitor.vacant()
 
 
+async def test_a_session_that_ends_half_way_is_not_called_good(monitor: Monitor) -> None:
+    async with asyncio.TaskGroup() as group:
+        asking = group.create_task(examined(monitor.address))
+        await monitor.asked("query-block")
+        monitor.vm.kill()
+    finding = asking.result()
+    assert (finding.verdict, finding.problem) == ("error", "The session ended while QEMU was asked.")
+
+
 async def test_a_managers_own_monitor_is_not_touched_and_has_a_recipe(directory: Path) -> None:
     path = directory / "libvirt" / "qemu" / "domain-1-web01" / "monitor.sock"
     path.parent.mkdir(parents=True)
