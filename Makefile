@@ -7,10 +7,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SERVICES := prometheus.service
 # Whose QEMU `make test-qemu` takes: not that of this machine, with which `make test` has run.
 RELEASE ?= $(shell . /etc/os-release; [ "$$VERSION_CODENAME" = trixie ] && echo bookworm || echo trixie)
+# Which Debian `make deb` makes a package for.
+DEBIAN ?= bookworm
+SBOM ?= dist/sbom.cdx.json
+# Where systemd is tried out, as root only, for nobody else can boot it.
+LIVE := $(if $(filter 0,$(shell id -u)),.live/bookworm .live/trixie)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-qemu bench bench-smoke packages check format golden docs lock dist clean
+.PHONY: help run test test-qemu bench bench-smoke packages check format golden docs lock dist deb sbom clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,7 +23,7 @@ help: ## this list
 run: .venv/.run ## the demo: a VM, the exporter, and its page
 	$(BIN)/qmp-exporter demo
 
-test: packages .venv/.dev ## all tests; ARGS="-k name" for some of them
+test: packages .venv/.dev $(LIVE) ## all tests; ARGS="-k name" for some of them
 	$(BIN)/pytest $(ARGS)
 
 test-qemu: packages .venv/.dev .qemu/$(RELEASE) ## tests/real with the QEMU of another Debian, as root; RELEASE=testing
@@ -58,8 +63,16 @@ dist: .venv/.dev ## the wheel and the sdist in dist/
 	$(BIN)/python -m build --no-isolation .
 	$(BIN)/twine check --strict dist/*
 
+deb: packages .venv/.dev ## a Debian package in dist/, of the last commit's date; DEBIAN=trixie for another than bookworm
+	deploy/debian/build $(DEBIAN) dist
+
+sbom: .venv/.dev ## dist/sbom.cdx.json: what the packages consist of, in CycloneDX
+	@mkdir -p $(dir $(SBOM))
+	PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	  --output-file $(SBOM) requirements.lock
+
 clean: ## remove everything that make has made
-	rm -rf .venv .qemu .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .qemu .live .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find qmp_exporter tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps are younger than pyproject.toml as long as its dependencies are installed, so a second run costs nothing.
@@ -85,6 +98,12 @@ clean: ## remove everything that make has made
 	for program in qemu-system-x86_64 qemu-storage-daemon; do \
 	  ln -s ../../../tests/real/in_root.sh $@.new/bin/$$program; \
 	done
+	mv $@.new $@
+
+# A root that boots, with what the Debian package depends on and nothing that it may need besides.
+.live/%: | packages
+	rm -rf $@ $@.new && mkdir -p $(@D)
+	mmdebstrap --quiet --variant=essential --include=systemd-sysv,dbus,python3,libstdc++6 $* $@.new
 	mv $@.new $@
 
 # Only what is missing, so that a second run asks no package server.

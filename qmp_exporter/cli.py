@@ -34,7 +34,7 @@ and leave libvirt's and Proxmox' own alone.
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """The console script."""
-    parser = _parser()
+    parser = command_line()
     options = parser.parse_args(arguments)
     if options.act is _run and options.config is None:
         parser.error("--config.file=FILE is required (to see it work without one: qmp-exporter demo)")
@@ -48,7 +48,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(status)
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """What the program takes; manual and completions of shells are made of it too."""
     web = argparse.ArgumentParser(add_help=False)
     web.add_argument(
         "--web.listen-address",

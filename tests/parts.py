@@ -2,24 +2,26 @@
 
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
 
 
 def need(program: str) -> str:
     """The path of a program; without it the test ends here."""
-    if path := shutil.which(program):
-        return path
-    message = f"{program} is not installed; tests/packages.txt tells which package has it"
+    path = shutil.which(program)
+    if path is None:
+        missing(f"{program} is not installed; tests/packages.txt tells which package has it")
+    return path
+
+
+def missing(what: str) -> NoReturn:
     if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
+        pytest.fail(what)
+    pytest.skip(what)
 
 
 def need_root() -> None:
     """Whoever is not root cannot become another user; without it the test ends here."""
-    if os.geteuid() == 0:
-        return
-    if os.environ.get("CI"):
-        pytest.fail("not run as root")
-    pytest.skip("only root can become another user")
+    if os.geteuid() != 0:
+        missing("only root can become another user")

@@ -1,0 +1,113 @@
+"""The root of a Debian -> that Debian booted by its own systemd, in which commands are run; gone without a trace after.
+
+with booted("bookworm", packages) as machine:
+    machine.run("systemctl", "is-system-running")
+"""
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from parts import missing, need
+
+ROOTS = Path(__file__).parents[2] / ".live"
+BOOTED_WITHIN = 90.0  # seconds
+SERVICE = "qmp-exporter.service"
+
+
+class Machine:
+    def __init__(self, leader: int) -> None:
+        self._enter = ["nsenter", f"--target={leader}", "--all", "env", "-i"]
+        self._enter += ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive"]
+
+    def try_to(self, *command: str | Path) -> tuple[int, str]:
+        """-> exit status and what it said"""
+        done = subprocess.run(
+            [*self._enter, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+    def run(self, *command: str | Path) -> str:
+        """-> what it said; it must succeed"""
+        status, said = self.try_to(*command)
+        assert status == 0, f"{' '.join(map(str, command))}: exit status {status}\n{said}"
+        return said
+
+    def write(self, path: str, text: str) -> None:
+        self.run("sh", "-c", 'mkdir -p "${1%/*}" && printf %s "$2" > "$1"', "sh", path, text)
+
+    def state(self, *properties: str) -> list[str]:
+        """-> what systemd says of the service"""
+        said = self.run("systemctl", "show", "--property", ",".join(properties), SERVICE)
+        values = dict(line.split("=", 1) for line in said.splitlines())
+        return [values[name] for name in properties]
+
+    def journal(self, *options: str) -> str:
+        """-> the lines of the service and about it"""
+        return self.run("journalctl", "--no-pager", "--quiet", "--output=cat", f"--unit={SERVICE}", *options)
+
+    def complaints(self) -> str:
+        """-> what the service itself said that is worse than a notice"""
+        return self.journal("--priority=warning", "--identifier=qmp-exporter")
+
+    def page(self, path: str = "/metrics") -> str:
+        """-> a page of the exporter, asked for with nothing but the Python that is there"""
+        program = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=20).read().decode(), end='')"
+        return self.run("python3", "-c", program, f"http://127.0.0.1:10065{path}")
+
+
+@contextlib.contextmanager
+def booted(release: str, shown: Path) -> Iterator[Machine]:
+    """`shown` is a directory that is /mnt inside, to read. What the machine writes goes to memory."""
+    root = ROOTS / release
+    if not root.is_dir():
+        missing(f"no {root.relative_to(ROOTS.parent)}; `make test`, as root, makes it")
+    nspawn = need("systemd-nspawn")
+    options = (
+        *("--quiet", "--boot", "--notify-ready=yes", "--console=read-only", "--register=no", "--keep-unit"),
+        *("--volatile=overlay", "--private-network", f"--machine=live-{os.getpid()}", "--kill-signal=SIGKILL"),
+    )
+    with tempfile.TemporaryDirectory(prefix="live-") as name, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as news:
+        directory = Path(name)
+        news.bind(f"{directory}/notify")
+        news.settimeout(BOOTED_WITHIN)
+        console = directory / "console.log"
+        with console.open("wb") as log:
+            container = subprocess.Popen(
+                [nspawn, *options, f"--directory={root}", f"--bind-ro={shown}:/mnt"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "NOTIFY_SOCKET": f"{directory}/notify"},
+            )
+        try:
+            machine = Machine(_leader(news))
+            machine.run("systemctl", "is-system-running", "--wait")
+            yield machine
+        except TimeoutError as error:
+            error.add_note(console.read_text(errors="replace"))
+            raise
+        finally:
+            container.terminate()  # by which it kills the first process inside, and with that one all others
+            container.wait()
+
+
+def _leader(news: socket.socket) -> int:
+    """-> the first process of the container, once it has said that it is up"""
+    leader = 0
+    while True:
+        words = news.recv(4096).decode()
+        if found := re.search(r"^X_NSPAWN_LEADER_PID=(\d+)$", words, re.MULTILINE):
+            leader = int(found[1])
+        if leader and re.search(r"^READY=1$", words, re.MULTILINE):
+            return leader

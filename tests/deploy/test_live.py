@@ -1,0 +1,280 @@
+"""The Debian package under a live systemd, of Debian 12 and 13 -> its life and the service's, from start to purge.
+
+Each test has a machine of its own, booted in half a second from a root in which nothing is but what the package depends
+on.
+"""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from machine import SERVICE, Machine, booted
+from parts import need
+from qmp_exporter import __version__
+from waiting import awaited
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]  # wheels may have to be fetched
+
+ROOT = Path(__file__).parents[2]
+RELEASES = {"bookworm": "deb12", "trixie": "deb13"}
+CONFIG = "/etc/qmp-exporter/config.yaml"
+UP = 'qemu_up{vm="vm0001"} 1.0'
+STOPPED_WITHIN = 5.0  # seconds
+FLEET = 2000
+
+
+# For what costs much and is the same on all of them.
+on_bookworm = pytest.mark.parametrize("packages", ["bookworm"], indirect=True)
+
+
+class Packages(NamedTuple):
+    release: str
+    directory: Path
+    current: str
+    newer: str  # the same, a version later
+
+
+@pytest.fixture(scope="session", params=RELEASES)
+def packages(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Packages:
+    need("dpkg-shlibdeps")
+    directory = tmp_path_factory.mktemp("packages")
+    version = f"{__version__}-1~{RELEASES[request.param]}"
+    current = build(request.param, directory, version)
+    return Packages(request.param, directory, current.name, later(current, version).name)
+
+
+def build(release: str, directory: Path, version: str) -> Path:
+    quietly(ROOT / "deploy/debian/build", release, directory, version)
+    (package,) = directory.glob(f"qmp-exporter_{version}_*.deb")
+    return package
+
+
+def later(package: Path, version: str) -> Path:
+    """-> the same in a later version, as far as dpkg can tell"""
+    unpacked = package.with_suffix(".unpacked")
+    quietly("dpkg-deb", "--raw-extract", package, unpacked)
+    control = unpacked / "DEBIAN/control"
+    control.write_text(control.read_text().replace(f"Version: {version}", f"Version: {version}+later"))
+    newer = package.with_name(package.name.replace(version, f"{version}+later"))
+    quietly("dpkg-deb", "-Znone", "--build", unpacked, newer)
+    return newer
+
+
+def quietly(*command: str | Path) -> None:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture
+def bare(packages: Packages) -> Iterator[Machine]:
+    with booted(packages.release, packages.directory) as machine:
+        yield machine
+
+
+@pytest.fixture
+def machine(bare: Machine, packages: Packages) -> Machine:
+    bare.run("dpkg", "--install", f"/mnt/{packages.current}")
+    return bare
+
+
+async def simulate(machine: Machine, vms: int) -> None:
+    """-> when there are VMs with monitors in /run/qmp, made by another user as QEMU would make them"""
+    simulator = ("/usr/lib/qmp-exporter/bin/python3", "-I", "-m", "qmp_exporter.simulator", "--dir", "/run/qmp")
+    machine.run("systemd-run", "--quiet", "--property=UMask=0007", *simulator, "--vms", str(vms))
+
+    async def there() -> bool | None:
+        return machine.run("ls", "/run/qmp").count(".sock\n") == vms or None
+
+    await awaited(there, lambda: machine.run("ls", "/run/qmp"), deadline=60)
+
+
+def watch(machine: Machine, vms: int) -> None:
+    names = [f"vm{number:04}" for number in range(1, vms + 1)]
+    targets = "".join(f"  - name: {name}\n    socket: /run/qmp/{name}.sock\n" for name in names)
+    machine.write(CONFIG, f"poll_interval: 5s\nvms:\n{targets}")
+
+
+async def shown(machine: Machine, wanted: str, times: int = 1) -> None:
+    """-> when the page has that, so often"""
+
+    async def ask() -> bool | None:
+        return machine.page().count(wanted) == times or None
+
+    await awaited(ask, machine.journal, deadline=60)
+
+
+def test_installed_it_is_enabled_ready_and_scraped(machine: Machine):
+    assert machine.state("ActiveState", "UnitFileState", "StatusText", "User") == [
+        "active",
+        "enabled",
+        "Watching 0 monitors",
+        "qmp-exporter",
+    ]
+    assert "qmp_exporter_build_info{" in machine.page()
+    assert machine.run("qmp-exporter", "--version") == f"qmp-exporter {__version__}\n"
+    assert machine.run("systemctl", "--failed", "--quiet") == ""
+    assert machine.complaints() == ""
+
+
+def test_it_runs_on_its_own_libraries_alone(machine: Machine):
+    program = "import sys, aiohttp, msgspec, pydantic_core, qmp_exporter as ours; print(ours.__file__, *sys.path)"
+    said = machine.run("env", "PYTHONPATH=/tmp", "/usr/lib/qmp-exporter/bin/python3", "-I", "-c", program)
+    assert said.startswith("/usr/lib/qmp-exporter/lib/python3.")
+    assert "dist-packages" not in said
+    assert "/tmp" not in said  # noqa: S108  a place that must not be looked at
+
+
+def test_the_directory_of_monitors_is_there_for_its_group_alone(machine: Machine):
+    assert machine.run("stat", "--format=%A %U %G", "/run/qmp") == "drwxrws--- root qmp-exporter\n"
+    assert machine.run("stat", "--format=%A %U %G", "/run/qmp-exporter") == "drwxr-xr-x qmp-exporter qmp-exporter\n"
+
+
+def test_another_user_is_let_into_the_directory_of_monitors_as_its_comment_says(machine: Machine):
+    shipped = (ROOT / "deploy/systemd/tmpfiles.conf").read_text()
+    (command,) = (line.removeprefix("#").strip() for line in shipped.splitlines() if line.startswith("#     echo"))
+    machine.run("useradd", "--system", "libvirt-qemu")
+    machine.run("sh", "-c", command)
+    machine.run("systemd-tmpfiles", "--create", "qmp-exporter.conf", "qmp-monitors.conf")
+    bind = "import os, socket; os.umask(0o007); socket.socket(socket.AF_UNIX).bind('/run/qmp/web01.sock')"
+    machine.run("setpriv", "--reuid=libvirt-qemu", "--regid=libvirt-qemu", "--init-groups", "python3", "-c", bind)
+    assert machine.run("stat", "--format=%A %U %G", "/run/qmp/web01.sock") == "srwxrwx--- libvirt-qemu qmp-exporter\n"
+
+
+async def test_it_reaches_monitors_through_its_sandbox(machine: Machine):
+    await simulate(machine, 1)
+    watch(machine, 1)
+    machine.run("systemctl", "restart", SERVICE)
+    await shown(machine, UP)
+    assert machine.complaints() == ""
+
+
+async def test_what_goes_wrong_is_found_by_its_priority(machine: Machine):
+    watch(machine, 1)
+    machine.run("systemctl", "restart", SERVICE)
+
+    async def warned() -> str | None:
+        return machine.complaints() or None
+
+    said = await awaited(warned, machine.journal)
+    assert "level=warning" in said
+    assert "vm=vm0001" in said
+    assert "<" not in said
+    assert "level=info" not in said
+
+
+async def test_a_service_that_hangs_is_started_again_by_the_watchdog(machine: Machine):
+    machine.write(f"/etc/systemd/system/{SERVICE}.d/watchdog.conf", "[Service]\nWatchdogSec=1s\nRestartSec=0\n")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "restart", SERVICE)
+    (hung,) = machine.state("MainPID")
+    machine.run("sh", "-c", f"kill -STOP {hung}")
+
+    async def restarted() -> list[str] | None:
+        pid, active, restarts = machine.state("MainPID", "ActiveState", "NRestarts")
+        return [pid] if pid not in (hung, "0") and active == "active" and restarts == "1" else None
+
+    await awaited(restarted, machine.journal, deadline=60)
+    assert "Watchdog timeout" in machine.journal()
+    assert "qmp_exporter_build_info{" in machine.page()
+
+
+def test_a_service_that_crashes_is_started_again(machine: Machine):
+    assert machine.state("Restart", "RestartUSec", "RestartPreventExitStatus") == ["on-failure", "5s", "2"]
+
+
+def test_a_configuration_it_refuses_is_named_and_not_tried_again(machine: Machine):
+    machine.write(CONFIG, "vms:\n  - name: web01\n")
+    status, _ = machine.try_to("systemctl", "restart", SERVICE)
+    assert status != 0
+    assert machine.state("ActiveState", "NRestarts", "ExecMainStatus") == ["failed", "0", "2"]
+    assert f"{CONFIG}:2:" in machine.journal()
+
+
+@on_bookworm
+async def test_a_fleet_fits_its_limits_and_is_left_within_five_seconds(machine: Machine, figure):
+    await simulate(machine, FLEET)
+    watch(machine, FLEET)
+    machine.run("systemctl", "restart", SERVICE)
+    await shown(machine, "} 1.0\nqemu_up{", times=FLEET - 1)
+    pid, most = machine.state("MainPID", "MemoryMax")
+    peak = machine.run("sed", "-n", r"s/^VmHWM:\s*\([0-9]*\) kB$/\1/p", f"/proc/{pid}/status")
+    began = time.monotonic()
+    machine.run("systemctl", "stop", SERVICE)
+    took = time.monotonic() - began
+    figure(f"{FLEET} VMs: {int(peak) >> 10} MiB of {int(most) >> 20}, stopped in {took:.1f} s")
+    assert machine.state("Result", "ExecMainStatus") == ["success", "0"]
+    assert machine.complaints() == ""
+    assert took < STOPPED_WITHIN
+    assert int(peak) << 10 < int(most)
+
+
+def test_an_upgrade_keeps_what_was_edited_and_starts_the_new_version(machine: Machine, packages: Packages):
+    machine.write(CONFIG, "poll_interval: 30s\nvms: []\n")
+    machine.write("/etc/default/qmp-exporter", 'ARGS="--log.level=debug"\n')
+    (before,) = machine.state("MainPID")
+    machine.run("dpkg", "--install", f"/mnt/{packages.newer}")
+    active, after = machine.state("ActiveState", "MainPID")
+    assert active == "active"
+    assert after != before
+    assert machine.run("cat", CONFIG) == "poll_interval: 30s\nvms: []\n"
+    assert "--log.level=debug" in machine.run("cat", f"/proc/{after}/cmdline").split("\0")
+    assert machine.run("find", "/etc", "-name", "*.dpkg-*") == ""
+    assert machine.complaints() == ""
+
+
+def test_an_upgrade_starts_nothing_that_the_administrator_has_stopped_for_good(machine: Machine, packages: Packages):
+    machine.run("systemctl", "disable", "--now", SERVICE)
+    machine.run("dpkg", "--install", f"/mnt/{packages.newer}")
+    assert machine.state("ActiveState", "UnitFileState") == ["inactive", "disabled"]
+
+
+def test_removed_it_leaves_its_configuration_and_comes_back_with_it(machine: Machine, packages: Packages):
+    machine.write(CONFIG, "poll_interval: 30s\nvms: []\n")
+    machine.run("dpkg", "--remove", "qmp-exporter")
+    assert machine.state("ActiveState", "MainPID") == ["inactive", "0"]
+    assert machine.run("cat", CONFIG) == "poll_interval: 30s\nvms: []\n"
+    assert machine.try_to("test", "-e", "/usr/lib/qmp-exporter")[0] == 1
+    machine.run("dpkg", "--install", f"/mnt/{packages.current}")
+    assert machine.state("ActiveState", "UnitFileState") == ["active", "enabled"]
+    assert machine.run("cat", CONFIG) == "poll_interval: 30s\nvms: []\n"
+
+
+def test_purged_it_leaves_nothing_but_its_user(bare: Machine, packages: Packages):
+    everything = (
+        "sh",
+        "-c",
+        "find / -xdev -path /var/log -prune -o -path /var/lib/dpkg -prune -o -path /tmp -prune -o -print",
+    )
+    before = set(bare.run(*everything).splitlines())
+    bare.run("dpkg", "--install", f"/mnt/{packages.current}")
+    bare.write("/etc/qmp-exporter/web-config.yml", "{}")
+    bare.run("dpkg", "--purge", "qmp-exporter")
+    left = {
+        path for path in set(bare.run(*everything).splitlines()) - before if not path.startswith(("/run", "/var/cache"))
+    }
+    assert left <= {"/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-", "/etc/.pwd.lock"}
+    assert bare.try_to("test", "-e", "/run/qmp")[0] == 1
+    assert bare.try_to("systemctl", "cat", "qmp-exporter.*")[0] == 1
+    assert bare.run("systemctl", "--failed", "--quiet") == ""
+    assert "qmp-exporter" in bare.run("getent", "passwd", "qmp-exporter")
+
+
+async def test_a_purge_leaves_the_monitors_of_running_vms(machine: Machine):
+    await simulate(machine, 1)
+    machine.run("dpkg", "--purge", "qmp-exporter")
+    assert machine.run("ls", "/run/qmp") == "vm0001.sock\n"
+
+
+def test_the_package_has_no_fault_that_lintian_knows(packages: Packages):
+    quietly(need("lintian"), "--allow-root", "--fail-on=error,warning", packages.directory / packages.current)
+
+
+@on_bookworm
+def test_the_same_commit_gives_the_same_package(packages: Packages, tmp_path: Path):
+    first = packages.directory / packages.current
+    again = build(packages.release, tmp_path, first.name.split("_")[1])
+    assert again.read_bytes() == first.read_bytes()
