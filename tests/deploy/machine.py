@@ -61,9 +61,14 @@ class Machine:
         return self.journal("--priority=warning", "--identifier=qmp-exporter")
 
     def page(self, path: str = "/metrics") -> str:
-        """-> a page of the exporter, asked for with nothing but the Python that is there"""
+        """-> a page of the exporter"""
+        return self.run(*self.asking(path))
+
+    @staticmethod
+    def asking(path: str) -> tuple[str, ...]:
+        """-> the command that gets a page with nothing but the Python that is there"""
         program = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=20).read().decode(), end='')"
-        return self.run("python3", "-c", program, f"http://127.0.0.1:10065{path}")
+        return ("python3", "-c", program, f"http://127.0.0.1:10065{path}")
 
 
 @contextlib.contextmanager
