@@ -18,7 +18,7 @@ import play
 from parts import need
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.catalog.monitor import STATE
-from qmp_exporter.cli import _parser
+from qmp_exporter.cli import command_line
 from qmp_exporter.config import load_targets, parse
 from qmp_exporter.config.reference import EXAMPLES, reference
 from qmp_exporter.config.targets import DEFAULTS
@@ -142,7 +142,7 @@ CALLS = [
 @pytest.mark.parametrize(("block", "arguments"), CALLS, ids=[f"{block} {' '.join(words)}" for block, words in CALLS])
 def test_a_command_line_is_one_that_the_program_takes(block: Block, arguments: list[str]) -> None:
     try:
-        _parser().parse_args(arguments)
+        command_line().parse_args(arguments)
     except SystemExit as refused:
         if refused.code:
             pytest.fail(f"{block}: qmp-exporter {shlex.join(arguments)}")
