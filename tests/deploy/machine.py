@@ -82,12 +82,12 @@ def booted(release: str, shown: Path) -> Iterator[Machine]:
         *("--quiet", "--boot", "--notify-ready=yes", "--console=read-only", "--register=no", "--keep-unit"),
         *("--volatile=overlay", "--private-network", f"--machine=live-{os.getpid()}", "--kill-signal=SIGKILL"),
     )
-    with tempfile.TemporaryDirectory(prefix="live-") as name, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as news:
+    with tempfile.TemporaryDirectory(prefix="live-") as name:
         directory = Path(name)
-        news.bind(f"{directory}/notify")
-        news.settimeout(BOOTED_WITHIN)
         console = directory / "console.log"
-        with console.open("wb") as log:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as news, console.open("wb") as log:
+            news.bind(f"{directory}/notify")
+            news.settimeout(BOOTED_WITHIN)
             container = subprocess.Popen(
                 [nspawn, *options, f"--directory={root}", f"--bind-ro={shown}:/mnt"],
                 stdin=subprocess.DEVNULL,
@@ -95,16 +95,24 @@ def booted(release: str, shown: Path) -> Iterator[Machine]:
                 stderr=log,
                 env={**os.environ, "NOTIFY_SOCKET": f"{directory}/notify"},
             )
+            try:
+                leader = _leader(news)
+            except BaseException as error:
+                error.add_note(console.read_text(errors="replace"))
+                _end(container)
+                raise
+        # The socket is closed by now: with more news than it holds, systemd-nspawn would wait for a reader for ever.
         try:
-            machine = Machine(_leader(news))
+            machine = Machine(leader)
             machine.run("systemctl", "is-system-running", "--wait")
             yield machine
-        except TimeoutError as error:
-            error.add_note(console.read_text(errors="replace"))
-            raise
         finally:
-            container.terminate()  # by which it kills the first process inside, and with that one all others
-            container.wait()
+            _end(container)
+
+
+def _end(container: "subprocess.Popen[bytes]") -> None:
+    container.terminate()  # by which it kills the first process inside, and with that one all others
+    container.wait()
 
 
 def _leader(news: socket.socket) -> int:
