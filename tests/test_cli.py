@@ -156,7 +156,7 @@ def test_it_runs_until_sigterm_and_tells_the_service_manager(directory: Path, co
             stderr=subprocess.PIPE,
             env={**os.environ, "NOTIFY_SOCKET": str(directory / "notify"), "WATCHDOG_USEC": "3000000"},
         ) as process:
-            assert manager.recv(1000).startswith(b"READY=1\nSTATUS=Watching 1 monitors")
+            assert manager.recv(1000).startswith(b"READY=1\nSTATUS=0 of 1 monitors connected")
             for name in ("a.sock", "b.sock"):
                 with socket.socket(socket.AF_UNIX) as client:
                     client.connect(str(directory / name))

@@ -29,6 +29,8 @@ def look(entry: Discover) -> Seen:
                     targets.append(_target(path, entry))
             except _Unfit as unfit:
                 refused.append(Refused(path, unfit.reason, str(unfit)))
+            except PermissionError:
+                refused.append(Refused(path, "denied", "no permission to look at it"))
             except OSError:
                 continue  # a link to nothing, or it has just gone
     return Seen(targets, refused)

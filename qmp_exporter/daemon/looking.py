@@ -83,7 +83,9 @@ class Looking:
         self._failure = ""
         if seen.targets != self._targets:
             self._log.info("targets found", targets=len(seen.targets))
-            self._fleet.want(self.source, seen.targets, grace=self._grace)
+            # Grace is for what goes by itself, not for what a new configuration does without.
+            grace = 0.0 if self._targets is None else self._grace
+            self._fleet.want(self.source, seen.targets, grace=grace)
             self._targets = seen.targets
         refused = frozenset(seen.refused)
         self._say(sorted(refused - self._refused))

@@ -5,7 +5,7 @@ import gc
 import resource
 import signal
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
@@ -75,9 +75,9 @@ async def run(config: Config, options: Options, read: Callable[[], Config]) -> N
     async with listening(app, listeners, gate, stats):
         addresses = " ".join(map(named, listeners)) if options.systemd_socket else " ".join(options.addresses)
         log.info("listening", version=__version__, addresses=addresses, targets=len(config.vms))
-        systemd.notify("READY=1", f"STATUS=Watching {len(config.vms)} monitors")
+        systemd.notify("READY=1", _status(fleet))
         try:
-            await _until(stop, fleet.run, configured.run, partial(guard, reload.run), partial(_heartbeat, stats))
+            await _until(stop, fleet.run, configured.run, partial(guard, reload.run), partial(_heartbeat, fleet, stats))
         finally:
             systemd.notify("STOPPING=1")
     gc.freeze()  # the interpreter looks through all that is left before it ends: 2 s for 2,000 VMs
@@ -92,11 +92,11 @@ async def _until(stop: asyncio.Event, *endless: Callable[[], Coroutine[None, Non
             task.cancel()
 
 
-async def _heartbeat(stats: Selfstats) -> None:
-    """Measure how late the event loop is, and tell the service manager that it turns at all."""
+async def _heartbeat(fleet: Fleet, stats: Selfstats) -> None:
+    """Measure how late the event loop is, and tell the service manager that it turns at all, and what for."""
     lags: deque[float] = deque(maxlen=LAG_WINDOW)
     interval = systemd.watchdog_interval()
-    fed_at = 0.0
+    fed_at, said = 0.0, ""
     while True:
         due = time.monotonic() + HEARTBEAT
         await asyncio.sleep(HEARTBEAT)
@@ -106,6 +106,14 @@ async def _heartbeat(stats: Selfstats) -> None:
         if interval is not None and now - fed_at >= interval / 3:
             systemd.notify("WATCHDOG=1")
             fed_at = now
+        if (status := _status(fleet)) != said:
+            systemd.notify(status)
+            said = status
+
+
+def _status(fleet: Fleet) -> str:
+    states = Counter(fleet.states())
+    return f"STATUS={states['connected']} of {states.total()} monitors connected"
 
 
 def _raise_file_limit() -> None:

@@ -19,7 +19,7 @@ from qmp_exporter import __version__
 
 # QEMU answers an idle monitor in under a millisecond; seconds mean that its main loop waits for a disk.
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 5.0)
-REFUSALS = ("name", "owner", "mistake", "many")  # why what was found gives no target
+REFUSALS = ("name", "owner", "denied", "mistake", "many")  # why what was found gives no target
 
 
 class Selfstats:
@@ -140,7 +140,8 @@ class Selfstats:
         self._refused = Gauge(
             "qmp_exporter_refused",
             "Sockets and files found that give no target: their name is unfit (name), somebody else is the owner "
-            "(owner), the file is wrong and what it said before holds (mistake), there are too many (many).",
+            "(owner), there is no permission to look at them (denied), the file is wrong and what it said before holds "
+            "(mistake), there are too many (many).",
             ("source", "reason"),
             registry=registry,
         )

@@ -233,6 +233,22 @@ async def test_an_entry_that_is_gone_takes_its_vms_along_without_grace(
         assert "qmp_exporter_refused{" not in fleet.stats.text(openmetrics=False).decode()
 
 
+async def test_what_an_entry_excludes_from_now_on_goes_without_grace(
+    fleet: Running, configure: Configure, directory: Path
+) -> None:
+    configured = configure(discover(directory))
+    async with (
+        Monitor(SimulatedVm("web01"), directory / "web01.sock"),
+        Monitor(SimulatedVm("web02"), directory / "web02.sock"),
+    ):
+        await up(fleet, "web01")
+        await up(fleet, "web02")
+        watch = fleet.watches["web02"]
+        configured.apply(read(discover(directory, "exclude: [web01.sock]")))
+        await eventually(lambda: list(fleet.watches) == ["web02"])
+        assert fleet.watches["web02"] is watch
+
+
 async def test_labels_of_an_entry_that_changed_reach_its_vms(
     fleet: Running, configure: Configure, directory: Path
 ) -> None:

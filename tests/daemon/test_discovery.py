@@ -159,6 +159,17 @@ def test_a_directory_that_cannot_be_read_is_not_an_empty_one(directory: Path, bi
         os.seteuid(0)
 
 
+@pytest.mark.skipif(ME != 0, reason="takes another user's rights")
+def test_a_directory_that_may_be_listed_and_not_entered_is_told(directory: Path, bind: Bind) -> None:
+    bind("web01.sock")
+    directory.chmod(0o744)
+    os.seteuid(65534)
+    try:
+        assert refusals(entry(directory)) == {"web01.sock": ("denied", "no permission to look at it")}
+    finally:
+        os.seteuid(0)
+
+
 def test_a_directory_full_of_rubbish_fills_no_memory(
     directory: Path, bind: Bind, monkeypatch: pytest.MonkeyPatch
 ) -> None:

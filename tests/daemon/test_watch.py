@@ -110,6 +110,14 @@ async def test_a_socket_without_permission_is_denied(directory: Path, watch: Sta
             os.seteuid(os.getuid())
 
 
+async def test_a_socket_that_somebody_else_put_there_meanwhile_is_never_connected_to(
+    monitor: Monitor, watch: Start
+) -> None:
+    await watch(owner=os.getuid() + 1).says('qemu_monitor_state{state="denied"}')
+    assert not monitor.received
+    await watch(owner=os.getuid()).says("qemu_up")
+
+
 async def test_a_held_monitor_is_busy(monitor: Monitor, watch: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link_module, "GREETING_DEADLINE", 0.1)
     monitor.inject(NoGreeting())

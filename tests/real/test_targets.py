@@ -66,7 +66,10 @@ async def test_a_reload_keeps_the_connection_and_the_counters_of_what_did_not_ch
         new = configuration(before[0], changed, Vm("new01", short_path / "new01.sock"))
         (short_path / "config.yaml").write_text(new)
         await reload(exporter, short_path)
-        await exporter.about(changed).says("qemu_up 1\nqemu_monitor_connects_total 1")
+        await exporter.shows(
+            lambda page: () if 'qemu_up{tenant="acme",vm="db01"} 1.0' in page.text else ["no new label"]
+        )
+        await exporter.about(changed).says("qemu_monitor_connects_total 1")
         page = await exporter.says(f"{COUNTED}\nqemu_up 1\nqemu_monitor_connects_total 1")
         assert 'qemu_monitor_state{state="missing",vm="new01"} 1.0' in page.text
         assert 'qemu_up{vm="db01"}' not in page.text
