@@ -17,6 +17,7 @@ from watching import PATIENCE, eventually
 
 SOON = 0.05  # seconds: a deadline that is over before the test is
 GET = b"GET /small HTTP/1.1\r\nHost: exporter\r\n\r\n"
+UNHURRIED = replace(LIMITS, request=60.0)  # for a busy machine that takes its time with a crowd
 LARGE = 8 << 20  # bytes: more than the kernel takes for a peer that does not read
 
 
@@ -31,9 +32,12 @@ class Peer:
         self._writer.write(data)
         await self._writer.drain()
 
+    async def header(self) -> str:
+        return (await self._reader.readuntil(b"\r\n\r\n")).decode()
+
     async def answer(self) -> str:
-        """The next one, without its body's last byte having to come alone."""
-        header = (await self._reader.readuntil(b"\r\n\r\n")).decode()
+        """The header of the next one; its body is read, too."""
+        header = await self.header()
         length = int(header.lower().partition("content-length: ")[2].partition("\r\n")[0])
         await self._reader.readexactly(length)
         return header
@@ -166,7 +170,7 @@ async def test_who_begins_another_request_has_to_finish_it() -> None:
 
 
 async def test_a_crowd_that_says_nothing_has_its_first_ones_cut_off() -> None:
-    async with serving(replace(LIMITS, places=10)) as server:
+    async with serving(replace(UNHURRIED, places=10)) as server:
         crowd = [await server.peer() for _ in range(30)]
         for peer in crowd[:20]:
             await peer.is_cut_off()
@@ -176,7 +180,7 @@ async def test_a_crowd_that_says_nothing_has_its_first_ones_cut_off() -> None:
 
 
 async def test_a_crowd_that_does_not_read_has_its_first_ones_cut_off() -> None:
-    async with serving(replace(LIMITS, places=10)) as server:
+    async with serving(replace(UNHURRIED, places=10)) as server:
         crowd = [await server.peer() for _ in range(10)]
         for peer in crowd:
             await peer.send(GET.replace(b"small", b"large"))
@@ -187,14 +191,15 @@ async def test_a_crowd_that_does_not_read_has_its_first_ones_cut_off() -> None:
 
 
 async def test_who_comes_again_is_not_cut_off_for_a_crowd_even_of_those_that_ask() -> None:
-    async with serving(replace(LIMITS, places=10, kept=3)) as server:
+    async with serving(replace(UNHURRIED, places=10, kept=3)) as server:
         prometheus = await server.peer()
         assert "Connection: close" not in await prometheus.asks()
         answers = [await (await server.peer()).asks() for _ in range(30)]
         assert ["Connection: close" in answer for answer in answers] == [False] * 2 + [True] * 28
+        await prometheus.send(GET[:-2])  # its request has begun, like the crowd's
         silent = [await server.peer() for _ in range(30)]
         await silent[0].is_cut_off()
-        assert "200 OK" in await prometheus.asks()
+        assert "200 OK" in await prometheus.asks(GET[-2:])
 
 
 async def test_memory_for_answers_that_nobody_reads_is_limited() -> None:
@@ -229,6 +234,19 @@ async def test_a_body_is_refused_and_not_read(body: bytes) -> None:
         assert "413 " in answer
         assert "Connection: close" in answer
         await peer.is_cut_off()
+
+
+async def test_an_empty_body_is_none() -> None:
+    async with serving(LIMITS) as server:
+        assert "200 OK" in await (await server.peer()).asks(GET[:-2] + b"Content-Length: 0\r\n\r\n")
+
+
+async def test_a_head_of_a_large_answer_is_its_header() -> None:
+    async with serving(LIMITS) as server:
+        peer = await server.peer()
+        await peer.send(GET.replace(b"GET /small", b"HEAD /large"))
+        assert f"Content-Length: {LARGE}\r\n" in await peer.header()
+        assert "200 OK" in await peer.asks()
 
 
 @pytest.mark.parametrize(

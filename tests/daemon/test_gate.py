@@ -5,6 +5,7 @@ import base64
 import contextlib
 import ssl
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -13,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from certificates import Authority, Pair
+from qmp_exporter.daemon.connections import LIMITS, Limits
 from qmp_exporter.daemon.gate import Gate, rules
 from qmp_exporter.daemon.listen import bound, listening
 from qmp_exporter.daemon.selfstats import Selfstats
@@ -61,7 +63,7 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def site(directory: Path, text: str) -> AsyncIterator[Site]:
+async def site(directory: Path, text: str, limits: Limits = LIMITS) -> AsyncIterator[Site]:
     (directory / "web.yml").write_text(text)
     stats = Selfstats()
     gate = Gate(rules(directory / "web.yml"), stats)
@@ -71,11 +73,15 @@ async def site(directory: Path, text: str) -> AsyncIterator[Site]:
         served.asked += 1
         return web.Response(text="answer", headers={"X-Frame-Options": "sameorigin"})
 
+    async def large(_request: web.Request) -> web.Response:
+        return web.Response(body=bytes(8 << 20))
+
     app = web.Application()
     app.router.add_get("/", answer)
+    app.router.add_get("/large", large)
     (listener,) = await bound(["127.0.0.1:0"])
     served.url = f"http{'s' if gate.context else ''}://127.0.0.1:{listener.getsockname()[1]}"
-    async with listening(app, [listener], gate, stats):
+    async with listening(app, [listener], gate, stats, limits):
         yield served
 
 
@@ -130,6 +136,29 @@ async def test_only_clients_with_an_allowed_name_are_let_in(at: Path, authority:
         assert (await served.get(client(at, authority.issue("other", name, client=True)))).status == 200
         await served.refuses(client(at, authority.issue("other", "x.example.org", client=True)))
         await eventually(lambda: served.own('qmp_exporter_http_connections_closed_total{reason="handshake"}') >= 1)
+
+
+async def test_a_request_that_comes_with_the_end_of_a_handshake_is_not_answered_either(
+    at: Path, authority: Authority
+) -> None:
+    async with site(at, MUTUAL + "  client_allowed_sans: [x]\n") as served:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = client(at, authority.issue("other", client=True)).wrap_bio(
+            incoming, outgoing, server_hostname="127.0.0.1"
+        )
+        reader, writer = await asyncio.open_connection(*served.url.removeprefix("https://").split(":"))
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                writer.write(outgoing.read())
+                incoming.write(await reader.read(1 << 16))
+        tls.write(b"GET / HTTP/1.1\r\nHost: exporter\r\n\r\n")
+        writer.write(outgoing.read())  # in one piece
+        await eventually(lambda: served.own('qmp_exporter_http_connections_closed_total{reason="handshake"}') == 1)
+        assert served.asked == 0
+        writer.transport.abort()
 
 
 async def test_a_client_certificate_can_be_left_to_the_client_but_not_a_bad_one(at: Path, authority: Authority) -> None:
@@ -259,6 +288,29 @@ async def test_a_user_that_is_removed_is_refused_on_the_connection_that_it_has(a
         await served.gate.look()
         async with session.get(served.url) as response:
             assert response.status == 401
+
+
+async def test_who_does_not_read_its_answer_is_cut_off_behind_tls_too(at: Path) -> None:
+    """asyncio's TLS takes whatever it is given, and says that it is full only when it is given the next piece."""
+    async with site(at, TLS, replace(LIMITS, answer=0.3)) as served:
+        host, port = served.url.removeprefix("https://").split(":")
+        reader, writer = await asyncio.open_connection(host, port, ssl=client(at))
+        writer.write(b"GET /large HTTP/1.1\r\nHost: exporter\r\n\r\n")
+        await eventually(lambda: served.own('qmp_exporter_http_connections_closed_total{reason="answer"}') == 1)
+        with contextlib.suppress(OSError):
+            assert len(await reader.read(-1)) < 8 << 20
+        writer.transport.abort()
+
+
+async def test_a_handshake_that_is_not_finished_is_cut_off(at: Path) -> None:
+    async with site(at, TLS, replace(LIMITS, request=0.1)) as served:
+        host, port = served.url.removeprefix("https://").split(":")
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(bytes.fromhex("16030102000100"))
+        with contextlib.suppress(OSError):
+            assert await reader.read() == b""
+        await eventually(lambda: served.own('qmp_exporter_http_connections_closed_total{reason="request"}') == 1)
+        writer.transport.abort()
 
 
 async def test_a_connection_with_tls_has_a_small_buffer(at: Path) -> None:
