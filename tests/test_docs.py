@@ -1,7 +1,9 @@
 """What the documentation says -> whether it is so: links lead somewhere, commands and examples are taken."""
 
 import ast
+import grp
 import json
+import pwd
 import re
 import shlex
 import subprocess
@@ -169,7 +171,9 @@ def test_what_is_typed_into_a_shell_is_shell(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", of("yaml"), ids=str)
-def test_yaml_is_taken_by_whom_it_is_for(block: Block, tmp_path: Path) -> None:
+def test_yaml_is_taken_by_whom_it_is_for(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pwd, "getpwnam", lambda _: pwd.getpwuid(0))  # users and groups of examples need not be here
+    monkeypatch.setattr(grp, "getgrnam", lambda _: grp.getgrgid(0))
     value = yaml.safe_load(block.text)
     if isinstance(value, list) and "socket" in value[0]:
         (tmp_path / "targets.yaml").write_text(block.text)
