@@ -204,8 +204,9 @@ def _demo(options: argparse.Namespace) -> int:
         async with embedded_vm(random.Random()) as vm:  # noqa: S311  chance, not secrets
             wanted = _options(options)
             address = wanted.addresses[0]
-            url = f"http://{'localhost' if address.startswith(':') else ''}{address}{wanted.telemetry_path}"
-            sys.stderr.write(f"Watching {vm.what}.\nLook at {url} and press Ctrl-C to end.\n")
+            url = f"http://{'localhost' if address.startswith(':') else ''}{address}"
+            sys.stderr.write(f"Watching {vm.what}.\nLook at {url}/ or scrape {url}{wanted.telemetry_path}; ")
+            sys.stderr.write("Ctrl-C ends it.\n")
             config = Config((Target("demo", vm.socket, poll_interval=DEMO_POLL),))
             await run(config, wanted, lambda: config)
 

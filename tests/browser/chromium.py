@@ -45,10 +45,6 @@ class Look:
     def cell(self, vm: str, column: str) -> Locator:
         return self.row(vm).locator(f"td.{column}")
 
-    async def names(self) -> list[str]:
-        """The VMs that are to be seen, from top to bottom."""
-        return await self.page.locator("tr.vm:not([hidden]) .open").all_inner_texts()
-
     async def shows(self, *vms: str) -> None:
         """Wait until these VMs are to be seen, in this order."""
         await expect(self.page.locator("tr.vm:not([hidden]) .open")).to_have_text([*vms])
