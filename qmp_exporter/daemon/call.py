@@ -4,8 +4,8 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-from qmp_exporter.catalog.identity import NAME, UUID, Answer, Identity, name_in, uuid_in
-from qmp_exporter.core.wire import BadMessage, Event, Greeting, Message
+from qmp_exporter.catalog.identity import NAME, UUID, Identity, name_in, uuid_in
+from qmp_exporter.core.wire import BadMessage, Event, Failure, Greeting, Message, Reply
 from qmp_exporter.daemon.link import Link, Unreachable
 from qmp_exporter.daemon.process import peer_pid
 from qmp_exporter.daemon.selfstats import Selfstats
@@ -30,7 +30,7 @@ class Call:
         self._events: list[Event] = []
         self._room = ROOM
         self._asked = 0
-        self._answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._answer: asyncio.Future[Reply | Failure] = asyncio.get_running_loop().create_future()
         self._answer.cancel()  # nothing is asked yet
         self._ended: Callable[[], None] = lambda: None
         self.link = Link(
@@ -78,7 +78,7 @@ class Call:
         if self.link.socket is None:  # else the link has it, and closes it when it can
             self._connection.close()
 
-    async def _ask(self, command: str) -> Answer:
+    async def _ask(self, command: str) -> Reply | Failure:
         self._asked += 1
         self._answer = asyncio.get_running_loop().create_future()
         self.link.ask(command, self._asked)
@@ -87,7 +87,7 @@ class Call:
     def _hear(self, message: Message) -> None:
         if isinstance(message, Event):
             self._keep(message)
-        elif isinstance(message, Answer) and message.id == self._asked and not self._answer.done():
+        elif isinstance(message, Reply | Failure) and message.id == self._asked and not self._answer.done():
             self._answer.set_result(message)
         else:
             raise BadMessage("unexpected", "a reply to nothing that was asked, or a second greeting")
