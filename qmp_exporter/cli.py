@@ -17,6 +17,7 @@ from qmp_exporter.config import Config, ConfigError, Target, load
 from qmp_exporter.core.page import Page
 from qmp_exporter.core.replay import RecordingError, replay
 from qmp_exporter.daemon.configured import KNOWN
+from qmp_exporter.daemon.gate import rules
 from qmp_exporter.daemon.listen import AddressError
 from qmp_exporter.daemon.log import LEVELS, configure
 from qmp_exporter.daemon.run import DEFAULT_ADDRESS, Options, run
@@ -104,8 +105,14 @@ def command_line() -> argparse.ArgumentParser:
         added.set_defaults(act=act)
         return added
 
-    command("check-config", _check_config, "exit 0, or 2 with every error in the file").add_argument(
-        "file", metavar="FILE", type=Path
+    checked = command("check-config", _check_config, "exit 0, or 2 with every error in the file")
+    checked.add_argument("file", metavar="FILE", type=Path)
+    checked.add_argument(
+        "--web.config.file",
+        dest="web_config",
+        metavar="FILE",
+        type=Path,
+        help="check this one and its certificates, too",
     )
     looked_at = command("diagnose", _diagnose, "say in words what is wrong with a monitor, or all of a configuration's")
     looked_at.add_argument(
@@ -140,8 +147,8 @@ def _run(options: argparse.Namespace) -> int:
 def _check_config(options: argparse.Namespace) -> int:
     from qmp_exporter.diagnose.command import targets_of, warnings  # noqa: PLC0415  a daemon has no use for it
 
-    config = _load(options.file)
-    if config is None:
+    config, web_is_good = _load(options.file), _is_good(options.web_config)
+    if config is None or not web_is_good:
         return USAGE
     targets, refused = targets_of(config)
     sys.stderr.writelines(f"{options.file}: {line}\n" for line in (*refused, *warnings(targets)))
@@ -221,6 +228,17 @@ def _load(file: Path) -> Config | None:
     except ConfigError as error:
         _complain_of_all(error)
         return None
+
+
+def _is_good(web_config: Path | None) -> bool:
+    """Every error in it is printed; none is good."""
+    try:
+        if web_config is not None:
+            rules(web_config)
+    except ConfigError as error:
+        _complain_of_all(error)
+        return False
+    return True
 
 
 def _options(options: argparse.Namespace) -> Options:

@@ -185,10 +185,18 @@ def test_an_address_that_is_none_is_told(config: Path) -> None:
     assert "'nowhere': wanted :PORT" in done.stderr
 
 
-def test_every_error_of_a_bad_web_configuration_is_told(config: Path) -> None:
+def test_a_good_web_configuration_is_good(config: Path) -> None:
+    config.with_name("web.yml").write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")
+    done = exporter("check-config", config, f"--web.config.file={config.with_name('web.yml')}")
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("how", ["--config.file={}", "check-config {}"])
+def test_every_error_of_a_bad_web_configuration_is_told(config: Path, how: str) -> None:
+    called = how.format(config).split()
     web = config.with_name("web.yml")
     web.write_text("tls_server_config: {cert_file: a, kye_file: b}\nbasic_auth_users: {alice: secret}\n")
-    done = exporter(f"--config.file={config}", f"--web.config.file={web}", f"--web.listen-address=unix:{web}.sock")
+    done = exporter(*called, f"--web.config.file={web}")
     assert done.returncode == 2
     assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == [f"{web}:1:35", f"{web}:2:27"]
 
