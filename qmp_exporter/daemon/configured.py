@@ -39,7 +39,7 @@ class Configured:
     def apply(self, config: Config) -> None:
         """From now on this configuration holds; what it has in common with the one before is left in peace."""
         before = self._lookings
-        self._lookings = {key: before.get(key, looking) for key, looking in self._wanted(config).items()}
+        self._lookings = self._wanted(config)
         ending: dict[Source, asyncio.Task[None]] = {}
         for key in before.keys() - self._lookings.keys():
             if task := self._running.pop(key, None):

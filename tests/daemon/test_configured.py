@@ -51,6 +51,22 @@ async def up(fleet: Running, name: str, labels: str = "") -> None:
     await fleet.says(f'qemu_up{{{labels}vm="{name}"}} 1.0')
 
 
+async def looked(fleet: Running) -> None:
+    """Wait until a look was begun and done."""
+    for _ in range(2):  # the first may have been under way
+        before = last_look(fleet)
+        await eventually(lambda before=before: last_look(fleet) != before)
+
+
+def last_look(fleet: Running) -> str:
+    (line,) = (
+        line
+        for line in fleet.stats.text(openmetrics=False).decode().splitlines()
+        if line.startswith("qmp_exporter_last_look_timestamp_seconds{")
+    )
+    return line
+
+
 async def test_a_vm_is_met_when_its_socket_appears(fleet: Running, configure: Configure, directory: Path) -> None:
     configure(discover(directory))
     await eventually(lambda: fleet.ready)
@@ -75,6 +91,7 @@ async def test_a_vm_that_comes_back_within_its_grace_goes_on_counting(
         await up(fleet, "web01")
         vm.change_rtc(1)
         await fleet.says('qemu_rtc_changes_total{vm="web01"} 1.0')
+    await looked(fleet)
     await fleet.says('qemu_monitor_state{state="missing",vm="web01"} 1.0')
     async with Monitor(vm, directory / "web01.sock"):
         await up(fleet, "web01")
@@ -185,6 +202,8 @@ async def test_a_directory_that_cannot_be_read_for_a_while_ends_no_watch(
     async with Monitor(SimulatedVm("web01"), directory / "web01.sock"):
         await up(fleet, "web01")
         monkeypatch.setattr(looking.os, "scandir", fail)
+        await eventually(failed.is_set)
+        failed.clear()
         await eventually(failed.is_set)
         assert list(fleet.watches) == ["web01"]
         monkeypatch.setattr(looking.os, "scandir", scandir)
