@@ -13,6 +13,7 @@ from qmp_exporter.catalog import CATALOG, without
 from qmp_exporter.config import Target
 from qmp_exporter.core.page import Page
 from qmp_exporter.daemon.answer import Answer, DialledIn
+from qmp_exporter.daemon.door import Door
 from qmp_exporter.daemon.guard import guard
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.sources import Collision, Source, Sources
@@ -30,6 +31,7 @@ class Fleet:
     def __init__(self, stats: Selfstats) -> None:
         self._stats = stats
         self._sources = Sources()
+        self._door = Door()
         self._watches: dict[str, Watch] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -134,7 +136,7 @@ class Fleet:
             self._running[name] = self._group.create_task(_watch(watch, after=ended), name=f"watch {name}")
 
     def _begin(self, target: Target) -> Watch:
-        watch = self._watches[target.name] = _watch_of(target, self._stats)
+        watch = self._watches[target.name] = _watch_of(target, self._stats, self._door)
         self.page.add(target.name, target.labels)
         self._render(watch)  # at once, so that no page lacks its qemu_up
         return watch
@@ -164,11 +166,11 @@ class Fleet:
         self._stats.count_collisions(collision.same for collision in collisions)
 
 
-def _watch_of(target: Target, stats: Selfstats) -> Watch:
+def _watch_of(target: Target, stats: Selfstats, door: Door) -> Watch:
     dispatch = without(target.disabled, target.kvm_stats)
     if isinstance(target, DialledIn):
         return Answer(target, dispatch, stats, random.random)
-    return Watch(target, dispatch, stats, random.random)
+    return Watch(target, dispatch, stats, random.random, door)
 
 
 async def _watch(watch: Watch, after: "asyncio.Task[None] | None") -> None:

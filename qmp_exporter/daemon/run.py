@@ -17,6 +17,7 @@ from qmp_exporter import __version__
 from qmp_exporter.config import Config
 from qmp_exporter.daemon import systemd
 from qmp_exporter.daemon.configured import Configured
+from qmp_exporter.daemon.connections import LIMITS
 from qmp_exporter.daemon.exposition import Exposition
 from qmp_exporter.daemon.fleet import Fleet
 from qmp_exporter.daemon.gate import EVERYBODY, Gate, rules
@@ -27,6 +28,7 @@ from qmp_exporter.daemon.reload import Reload
 from qmp_exporter.daemon.selfstats import Selfstats
 
 DEFAULT_ADDRESS = ":10065"
+SPARE_FILES = 64  # descriptors for anything but monitors and scrapers: files that are read, logs, the event loop
 HEARTBEAT = 1.0  # seconds between two looks at how late the event loop is
 GC_THRESHOLD = (
     50_000,
@@ -59,7 +61,7 @@ async def run(config: Config, options: Options, read: Callable[[], Config]) -> N
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    _raise_file_limit()
+    _raise_file_limit(len(config.vms))
     gc.set_threshold(*GC_THRESHOLD)
     stats = Selfstats()
     stats.reload_successful.set(1)
@@ -116,7 +118,15 @@ def _status(fleet: Fleet) -> str:
     return f"STATUS={states['connected']} of {states.total()} monitors connected"
 
 
-def _raise_file_limit() -> None:
+def _raise_file_limit(targets: int) -> None:
     """A descriptor for each monitor: the soft limit of 1,024 is for programs that use select()."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    wanted = targets + LIMITS.places + SPARE_FILES
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        log.warning(
+            "too few open files are allowed for all monitors and scrapers: raise LimitNOFILE= or ulimit -Hn",
+            allowed=hard,
+            wanted=wanted,
+            targets=targets,
+        )

@@ -16,6 +16,7 @@ from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.family import Query
 from qmp_exporter.core.vm import Vm
 from qmp_exporter.core.wire import BadMessage, Event, Failure, Greeting, Message, Reply
+from qmp_exporter.daemon.door import Door
 from qmp_exporter.daemon.foreign import owner
 from qmp_exporter.daemon.link import Link, Unreachable, reason
 from qmp_exporter.daemon.ownership import wrong_owner
@@ -39,9 +40,16 @@ class Health(NamedTuple):
 
 
 class Watch:
-    """`chance` yields numbers in [0, 1): the jitter of polls and of the back-off."""
+    """`chance` yields numbers in [0, 1): the jitter of polls and of the back-off.  `door`: the one that all share."""
 
-    def __init__(self, target: Target, dispatch: Dispatch, stats: Selfstats, chance: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        target: Target,
+        dispatch: Dispatch,
+        stats: Selfstats,
+        chance: Callable[[], float],
+        door: Door | None = None,
+    ) -> None:
         self.target = target
         unasked = frozenset() if target.query_block else {"query-block"}
         self.vm = Vm(dispatch, target.poll_interval, time.time(), unasked)
@@ -49,6 +57,7 @@ class Watch:
         self._dispatch = dispatch
         self._stats = stats
         self._chance = chance
+        self._door = door or Door()
         self._wake = asyncio.Event()
         self._turn_at = float("inf")
         self._asked: dict[int, tuple[Query, float]] = {}
@@ -79,8 +88,9 @@ class Watch:
         )
         self.health = self.health._replace(retry_at=None)
         try:
-            self._leave_alone_what_is_not_ours()
-            greeting = await link.open()
+            async with self._door.entered():
+                self._leave_alone_what_is_not_ours()
+                greeting = await link.open()
         except Unreachable as failure:
             self._became(failure.state, str(failure))
             return failure.state

@@ -1,0 +1,21 @@
+"""What the daemon does before it serves."""
+
+import resource
+
+import pytest
+from structlog.testing import capture_logs
+
+from qmp_exporter.daemon import run
+
+
+@pytest.mark.parametrize(("targets", "said"), [(2000, 1), (20, 0)])
+def test_too_few_descriptors_are_said_before_they_are_missed(
+    monkeypatch: pytest.MonkeyPatch, targets: int, said: int
+) -> None:
+    allowed = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (1024, 2048))
+    monkeypatch.setattr(resource, "setrlimit", lambda _which, limits: allowed.append(limits))
+    with capture_logs() as lines:
+        run._raise_file_limit(targets)
+    assert allowed == [(2048, 2048)]
+    assert [line["allowed"] for line in lines if line["log_level"] == "warning"] == [2048] * said
