@@ -133,7 +133,7 @@ def test_the_directory_of_monitors_is_there_for_its_group_alone(machine: Machine
 def test_another_user_is_let_into_the_directory_of_monitors_as_its_comment_says(machine: Machine):
     shipped = (ROOT / "deploy/systemd/tmpfiles.conf").read_text()
     (command,) = (line.removeprefix("#").strip() for line in shipped.splitlines() if line.startswith("#     echo"))
-    machine.run("useradd", "--system", "libvirt-qemu")
+    machine.run("systemd-sysusers", "--inline", "u libvirt-qemu -")
     machine.run("sh", "-c", command)
     machine.run("systemd-tmpfiles", "--create", "qmp-exporter.conf", "qmp-monitors.conf")
     bind = "import os, socket; os.umask(0o007); socket.socket(socket.AF_UNIX).bind('/run/qmp/web01.sock')"
