@@ -44,8 +44,12 @@ class Fleet:
         stats.count_targets(self.states)
 
     def expect(self, source: Source) -> None:
-        """Nothing is ready before this source has said for the first time what it has."""
+        """Nothing is ready before this source has said for the first time what it has, or cannot say it."""
         self._expected.add(source)
+
+    def cannot_say(self, source: Source) -> None:
+        """The others must not wait for it."""
+        self._expected.discard(source)
 
     def want(self, source: Source, targets: Iterable[Target], *, grace: float = 0.0) -> None:
         """All targets that a source has now.

@@ -100,6 +100,7 @@ class Looking:
             self._log.warning("more is not watched", number=len(refused) - SAID)
 
     def _fail(self, error: OSError) -> None:
+        self._fleet.cannot_say(self.source)
         failure = f"{error.filename}: {error.strerror}"
         if failure != self._failure:
             self._log.warning("cannot look for targets; what was found before stays", why=failure)

@@ -5,6 +5,7 @@ A name makes series and a monitor serves one client, so that each of them belong
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -88,6 +89,8 @@ class Sources:
             elif not by_name:
                 chosen[target.name] = taken[address] = target
         self._keep_who_leaves(chosen, taken)
+        known = {target.socket for target in chain(*self._wanted.values(), self._leaving)}
+        self._real = {socket: real for socket, real in self._real.items() if socket in known}
         self.chosen, self.collisions = MappingProxyType(chosen), MappingProxyType(collisions)
 
     def _in_order(self) -> Iterator[tuple[Source, Target]]:

@@ -188,6 +188,14 @@ async def test_a_file_system_that_hangs_holds_nobody_else(
         await up(fleet, "db01")
 
 
+async def test_a_directory_that_cannot_be_read_does_not_keep_the_others_from_being_ready(
+    fleet: Running, configure: Configure, directory: Path
+) -> None:
+    (directory / "file").write_text("no directory")
+    configure(f'discover: [{{glob: "{directory}/file/*.sock"}}]')
+    await eventually(lambda: fleet.ready)
+
+
 async def test_a_directory_that_cannot_be_read_for_a_while_ends_no_watch(
     fleet: Running, configure: Configure, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

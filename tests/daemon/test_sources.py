@@ -116,3 +116,10 @@ def test_what_was_left_out_gets_no_grace():
     sources.want(SCAN, [], 900, 100)
     sources.want(STATIC, [], 0, 100)
     assert chosen(sources) == set()
+
+
+def test_where_links_led_is_forgotten_with_the_targets():
+    sources = Sources()
+    for number in range(50):
+        sources.want(SCAN, [Target("web01", f"/run/{number}")], 900, 0)
+    assert len(sources._real) == 1
