@@ -16,12 +16,12 @@ from qmp_exporter.catalog.reference import reference
 from qmp_exporter.config import Config, ConfigError, Target, load
 from qmp_exporter.core.page import Page
 from qmp_exporter.core.replay import RecordingError, replay
-from qmp_exporter.daemon.configured import KNOWN
-from qmp_exporter.daemon.gate import rules
-from qmp_exporter.daemon.listen import AddressError
 from qmp_exporter.daemon.log import LEVELS, configure
 from qmp_exporter.daemon.run import DEFAULT_ADDRESS, Options, run
 from qmp_exporter.daemon.systemd import ActivationError
+from qmp_exporter.daemon.targets.configured import KNOWN
+from qmp_exporter.daemon.web.gate import rules
+from qmp_exporter.daemon.web.listen import AddressError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 DEMO_POLL = 2.0  # seconds: a newcomer wants to see things move

@@ -25,7 +25,7 @@ from qmp_exporter.config import load_targets, parse
 from qmp_exporter.config.reference import EXAMPLES, reference
 from qmp_exporter.config.targets import DEFAULTS
 from qmp_exporter.core.dispatch import Dispatch
-from qmp_exporter.daemon.configured import KNOWN
+from qmp_exporter.daemon.targets.configured import KNOWN
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
@@ -241,7 +241,7 @@ def test_every_key_of_the_configuration_has_an_example() -> None:
 def messages() -> set[str]:
     """Everything that the daemon may log."""
     found = set()
-    for path in (ROOT / "qmp_exporter" / "daemon").glob("*.py"):
+    for path in (ROOT / "qmp_exporter" / "daemon").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if (
                 isinstance(node, ast.Call)

@@ -10,7 +10,7 @@ from certificates import Authority
 from parts import need
 from qmp_exporter.config import ConfigError
 from qmp_exporter.config.web import HEADERS, RateLimit, load
-from qmp_exporter.daemon.gate import rules
+from qmp_exporter.daemon.web.gate import rules
 
 ROOT = Path(__file__).parents[1]
 FILES = ROOT / "tests" / "web_configs"

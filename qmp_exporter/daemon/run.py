@@ -16,16 +16,16 @@ import structlog
 from qmp_exporter import __version__
 from qmp_exporter.config import Config
 from qmp_exporter.daemon import systemd
-from qmp_exporter.daemon.configured import Configured
-from qmp_exporter.daemon.connections import LIMITS
-from qmp_exporter.daemon.exposition import Exposition
-from qmp_exporter.daemon.fleet import Fleet
-from qmp_exporter.daemon.gate import EVERYBODY, Gate, rules
 from qmp_exporter.daemon.guard import guard
-from qmp_exporter.daemon.http import application
-from qmp_exporter.daemon.listen import bound, listening, named
 from qmp_exporter.daemon.reload import Reload
 from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.targets.configured import Configured
+from qmp_exporter.daemon.targets.fleet import Fleet
+from qmp_exporter.daemon.web.connections import LIMITS
+from qmp_exporter.daemon.web.exposition import Exposition
+from qmp_exporter.daemon.web.gate import EVERYBODY, Gate, rules
+from qmp_exporter.daemon.web.http import application
+from qmp_exporter.daemon.web.listen import bound, listening, named
 
 DEFAULT_ADDRESS = ":10065"
 SPARE_FILES = 64  # descriptors for anything but monitors and scrapers: files that are read, logs, the event loop

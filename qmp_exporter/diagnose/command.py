@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from qmp_exporter.config import Config, Listener, Target, socket_address
-from qmp_exporter.daemon import discovery
-from qmp_exporter.daemon.configured import KNOWN
-from qmp_exporter.daemon.target_files import TargetFiles
+from qmp_exporter.daemon.targets import discovery
+from qmp_exporter.daemon.targets.configured import KNOWN
+from qmp_exporter.daemon.targets.target_files import TargetFiles
 from qmp_exporter.diagnose.dial_in import examine_listener
 from qmp_exporter.diagnose.examine import examine_all
 from qmp_exporter.diagnose.finding import Finding

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from qmp_exporter.config import Target
 from qmp_exporter.core.agenda import PATIENCE
-from qmp_exporter.daemon.link import Unreachable
+from qmp_exporter.daemon.monitor.link import Unreachable
 from qmp_exporter.diagnose.arguments import HMP
 from qmp_exporter.diagnose.finding import Finding
 from qmp_exporter.diagnose.host import Host

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 
 import psutil
 
-from qmp_exporter.daemon.link import address
+from qmp_exporter.daemon.monitor.link import address
 from qmp_exporter.diagnose.access import User, current_user, user_named
 from qmp_exporter.diagnose.arguments import Use, uses, vm_name
 from qmp_exporter.diagnose.sockdiag import UnixSocket, unix_sockets

@@ -13,8 +13,8 @@ from qmp_exporter.core.family import Query
 from qmp_exporter.core.page import Page
 from qmp_exporter.core.vm import Vm
 from qmp_exporter.core.wire import BadMessage, Event, Failure, Message, Reply
-from qmp_exporter.daemon.link import Link
-from qmp_exporter.daemon.process import peer_pid, read_process
+from qmp_exporter.daemon.monitor.link import Link
+from qmp_exporter.daemon.monitor.process import peer_pid, read_process
 
 AGAIN = 4  # times that a query which only reads memory is asked after the first, for a median of five
 POLL = 3600.0  # seconds: no poll is due while this lasts

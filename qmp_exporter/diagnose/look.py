@@ -8,8 +8,8 @@ from shlex import quote
 from typing import NamedTuple
 
 from qmp_exporter.config import Target
-from qmp_exporter.daemon.foreign import owner
-from qmp_exporter.daemon.ownership import wrong_owner
+from qmp_exporter.daemon.monitor.foreign import owner
+from qmp_exporter.daemon.monitor.ownership import wrong_owner
 from qmp_exporter.diagnose.access import Component, User, Walk, barrier, current_user, mend, open_to_all, walk
 from qmp_exporter.diagnose.arguments import PRETTY, QMP, Use, uses, vm_name
 from qmp_exporter.diagnose.finding import Finding

@@ -22,10 +22,10 @@ from qmp_exporter.core.agenda import QUERY_COMMANDS
 from qmp_exporter.core.family import Query
 from qmp_exporter.core.vm import Vm
 from qmp_exporter.core.wire import Event, Greeting, decode
-from qmp_exporter.daemon.exposition import Exposition
-from qmp_exporter.daemon.fleet import Fleet
 from qmp_exporter.daemon.selfstats import Selfstats
-from qmp_exporter.daemon.sources import STATIC
+from qmp_exporter.daemon.targets.fleet import Fleet
+from qmp_exporter.daemon.targets.sources import STATIC
+from qmp_exporter.daemon.web.exposition import Exposition
 from qmp_exporter.simulator import COMMANDS, SimulatedVm, SpiceServer
 from qmp_exporter.simulator.commands import execute
 from qmp_exporter.simulator.wire import Request, encode

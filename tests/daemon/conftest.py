@@ -12,14 +12,14 @@ import pytest
 
 from qmp_exporter.catalog import without
 from qmp_exporter.config import Target
-from qmp_exporter.daemon.exposition import Exposition
-from qmp_exporter.daemon.fleet import Fleet
-from qmp_exporter.daemon.gate import EVERYBODY, Gate
-from qmp_exporter.daemon.http import Reload, application
-from qmp_exporter.daemon.listen import bound, listening
+from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.selfstats import Selfstats
-from qmp_exporter.daemon.sources import STATIC
-from qmp_exporter.daemon.watch import Watch
+from qmp_exporter.daemon.targets.fleet import Fleet
+from qmp_exporter.daemon.targets.sources import STATIC
+from qmp_exporter.daemon.web.exposition import Exposition
+from qmp_exporter.daemon.web.gate import EVERYBODY, Gate
+from qmp_exporter.daemon.web.http import Reload, application
+from qmp_exporter.daemon.web.listen import bound, listening
 from qmp_exporter.simulator import Monitor, SimulatedVm
 from serving import Serve, Server
 from watching import NEVER, Running, Start, Watched

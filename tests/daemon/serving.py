@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import aiohttp
 
-from qmp_exporter.daemon.fleet import Fleet
+from qmp_exporter.daemon.targets.fleet import Fleet
 
 
 class Server:

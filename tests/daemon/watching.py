@@ -7,9 +7,9 @@ import pytest
 
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.core.page import Page
-from qmp_exporter.daemon.fleet import Fleet
+from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.selfstats import Selfstats
-from qmp_exporter.daemon.watch import Watch
+from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.simulator import Monitor
 
 NEVER = 3600.0  # seconds: a poll interval that no test lives to see

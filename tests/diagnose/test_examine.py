@@ -13,7 +13,7 @@ import pytest
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.config import Target
 from qmp_exporter.core import agenda
-from qmp_exporter.daemon import link as link_module
+from qmp_exporter.daemon.monitor import link as link_module
 from qmp_exporter.diagnose import examine as examine_module
 from qmp_exporter.diagnose import interview as interview_module
 from qmp_exporter.diagnose.access import current_user

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qmp_exporter.daemon.link import address
+from qmp_exporter.daemon.monitor.link import address
 from qmp_exporter.diagnose.host import Host, Process, on_loopback
 
 

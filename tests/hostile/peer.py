@@ -10,9 +10,9 @@ import time
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.config import Target
 from qmp_exporter.core.wire import BadMessage, Message
-from qmp_exporter.daemon.link import Link, Unreachable
+from qmp_exporter.daemon.monitor.link import Link, Unreachable
+from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.selfstats import Selfstats
-from qmp_exporter.daemon.watch import Watch
 
 POLL = 15.0
 GREETING = (

@@ -14,9 +14,9 @@ from peer import GREETING
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.config import Target
 from qmp_exporter.core import agenda, backoff
-from qmp_exporter.daemon import link
+from qmp_exporter.daemon.monitor import link
+from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.selfstats import Selfstats
-from qmp_exporter.daemon.watch import Watch
 from qmp_exporter.simulator import Monitor, SimulatedVm
 from qmp_exporter.simulator.commands import execute
 from qmp_exporter.simulator.faults import (

@@ -17,8 +17,8 @@ from late import late
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.config import Target
 from qmp_exporter.core import agenda
+from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.selfstats import Selfstats
-from qmp_exporter.daemon.watch import Watch
 from qmp_exporter.simulator import COMMANDS, Event, Monitor
 from qmp_exporter.simulator.faults import Stall
 from turmoil import Turmoil, machine

@@ -9,7 +9,7 @@ from qemu.qmp import ConnectError, QMPClient
 
 import provoke
 from qmp_exporter.core.wire import Event
-from qmp_exporter.daemon.link import Link
+from qmp_exporter.daemon.monitor.link import Link
 from qmp_exporter.demo.machine import Machine, Vnc
 
 pytestmark = pytest.mark.real

@@ -1,0 +1,78 @@
+"""The calls of a VM that dials in -> its life as that of any other: each call that is answered is a session."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from qmp_exporter.config import Target
+from qmp_exporter.core.dispatch import Dispatch
+from qmp_exporter.core.wire import BadMessage
+from qmp_exporter.daemon.monitor.call import Call
+from qmp_exporter.daemon.monitor.watch import Watch
+from qmp_exporter.daemon.selfstats import Selfstats
+
+
+class Line:
+    """Where a call of one VM waits for its watch.  There is room for one: a newer one takes its place."""
+
+    def __init__(self) -> None:
+        self._call: Call | None = None
+        self._rings = asyncio.Event()
+
+    @property
+    def is_ringing(self) -> bool:
+        return self._rings.is_set()
+
+    def ring(self, call: Call) -> None:
+        self._call = call
+        self._rings.set()
+
+    async def answer(self) -> Call:
+        """The next call.  When it comes is up to QEMU, so this is a wait without a deadline."""
+        while self._call is None:
+            await self._rings.wait()
+        call, self._call = self._call, None
+        self._rings.clear()
+        return call
+
+
+@dataclass(frozen=True, kw_only=True)
+class DialledIn(Target):
+    """A target that comes to us; `socket` is the one that it comes to."""
+
+    line: Line
+
+
+class Answer(Watch):
+    """The watch of a VM that dials in."""
+
+    def __init__(self, target: DialledIn, dispatch: Dispatch, stats: Selfstats, chance: Callable[[], float]) -> None:
+        super().__init__(target, dispatch, stats, chance)
+        self._line = target.line
+
+    async def run(self) -> None:
+        """Never returns; ends by being cancelled."""
+        while True:
+            call = await self._line.answer()
+            try:
+                self._take(call)
+                await self._converse(call.link, call.greeting)
+            finally:
+                await call.link.close()  # whatever happened: QEMU calls again only when it has lost its connection
+            if not self._line.is_ringing:
+                self._became("missing", f"{self.health.reason}; it has not dialled in again")
+
+    def _take(self, call: Call) -> None:
+        """Hear what the VM has said since it dialled in, and from here on all that it says."""
+        said = call.hand_over(
+            self._dispatch.commands,
+            hear=self._hear,
+            heard=lambda: self._heard(call.link),
+            bad=self._count_bad,
+            ended=self._wake.set,
+        )
+        for event in said:
+            try:
+                self._hear(event)
+            except BadMessage as bad:
+                self._count_bad(bad)

@@ -1,0 +1,244 @@
+"""One target -> the life of its VM: connect, ask, listen, back off.  The only writer of its Vm."""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import structlog
+
+from qmp_exporter.config import Target
+from qmp_exporter.core.agenda import PATIENCE
+from qmp_exporter.core.backoff import LONGEST, delay
+from qmp_exporter.core.dispatch import Dispatch
+from qmp_exporter.core.family import Query
+from qmp_exporter.core.vm import Vm
+from qmp_exporter.core.wire import BadMessage, Event, Failure, Greeting, Message, Reply
+from qmp_exporter.daemon.monitor.door import Door
+from qmp_exporter.daemon.monitor.foreign import owner
+from qmp_exporter.daemon.monitor.link import Link, Unreachable, reason
+from qmp_exporter.daemon.monitor.ownership import wrong_owner
+from qmp_exporter.daemon.monitor.process import peer_pid, read_process
+from qmp_exporter.daemon.selfstats import Selfstats
+
+LOOK_AGAIN = 1.0  # seconds between two looks at the socket file while backing off: a stat costs nobody anything
+FIRST_LOOK = 1.0  # seconds until the process is looked at again when QEMU has not said yet which threads are vCPUs
+A_BUG = "a bug in the exporter ended the session; its log says more"
+MAX_ASKED = 8  # queries that were given up on and may still be answered
+
+log = structlog.get_logger()
+
+
+class Health(NamedTuple):
+    """What is known of a monitor beside its state; times in seconds since the epoch."""
+
+    since: float  # when the session began, or when there was none any more
+    reason: str = ""  # why there is none, in words
+    retry_at: float | None = None  # when the next attempt is due; None while there is a session or an attempt
+
+
+class Watch:
+    """`chance` yields numbers in [0, 1): the jitter of polls and of the back-off.  `door`: the one that all share."""
+
+    def __init__(
+        self,
+        target: Target,
+        dispatch: Dispatch,
+        stats: Selfstats,
+        chance: Callable[[], float],
+        door: Door | None = None,
+    ) -> None:
+        self.target = target
+        unasked = frozenset() if target.query_block else {"query-block"}
+        self.vm = Vm(dispatch, target.poll_interval, time.time(), unasked)
+        self.health = Health(time.time())
+        self._dispatch = dispatch
+        self._stats = stats
+        self._chance = chance
+        self._door = door or Door()
+        self._wake = asyncio.Event()
+        self._turn_at = float("inf")
+        self._asked: dict[int, tuple[Query, float]] = {}
+        self._next_id = 1
+        self._said_limited = False
+        self._log = log.bind(vm=target.name, socket=target.socket)
+
+    async def run(self) -> None:
+        """Never returns; ends by being cancelled."""
+        failures = 0
+        while True:
+            seen = self._socket_file()
+            started = time.monotonic()
+            state = await self._session()
+            lasted = state == "connected" and time.monotonic() - started > LONGEST
+            failures = 1 if lasted else failures + 1
+            await self._pause(delay(failures, self._chance(), busy=state == "busy"), seen)
+
+    async def _session(self) -> str:
+        """One attempt, and the session that comes of it; what state it reached."""
+        link = Link(
+            self.target.socket,
+            self._dispatch.commands,
+            hear=self._hear,
+            heard=lambda: self._heard(link),
+            bad=self._count_bad,
+            ended=self._wake.set,
+        )
+        self.health = self.health._replace(retry_at=None)
+        try:
+            async with self._door.entered():
+                self._leave_alone_what_is_not_ours()
+                greeting = await link.open()
+        except Unreachable as failure:
+            self._became(failure.state, str(failure))
+            return failure.state
+        await self._converse(link, greeting)
+        return "connected"
+
+    async def _converse(self, link: Link, greeting: Greeting) -> None:
+        """A session, from the negotiation to its end."""
+        self._log.info("monitor connected", version=greeting.version)
+        try:
+            self.health = Health(time.time())
+            self.vm.connected(greeting, self.health.since, time.monotonic(), self._chance())
+            async with asyncio.TaskGroup() as group:
+                looking = group.create_task(self._look_at_process(link))
+                await self._serve(link)
+                looking.cancel()
+            announced = self.vm.memory.ending
+        finally:
+            await link.close()
+            self.health = Health(time.time(), A_BUG)
+            self.vm.disconnected(self.health.since)
+            self._asked.clear()
+        self._say_why_it_ended(link.error, announced=announced)
+
+    async def _serve(self, link: Link) -> None:
+        """Take a turn when it is time, until the session ends; when something was heard there is one at once."""
+        while link.is_open:
+            self._wake.clear()
+            self._turn_at = self._turn(link)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(None if self._turn_at == float("inf") else self._turn_at):
+                    await self._wake.wait()
+
+    def _heard(self, link: Link) -> None:
+        """Ask the next query without waking anybody; only what is due before the next turn wakes it."""
+        self.vm.heard()
+        if self._turn(link) < self._turn_at:
+            self._wake.set()
+
+    def _turn(self, link: Link) -> float:
+        """Send what the agenda wants now; when it will want something next."""
+        agenda = self.vm.agenda
+        now = time.monotonic()
+        if late := agenda.late(now):
+            self._stats.command_errors.labels(late.command, "timeout").inc()
+            self._log.warning("query unanswered", command=late.command, seconds=PATIENCE)
+        if query := agenda.next(now):
+            self._ask(link, query, now)
+        return now + agenda.due(now)
+
+    async def _look_at_process(self, link: Link) -> None:
+        """Ask the host's kernel about QEMU's process as often as QEMU is polled.
+
+        Not in a thread: these files are made without waiting for the process, in a tenth of a millisecond.
+        """
+        pid = peer_pid(link.socket) if link.socket is not None and "process" not in self.target.disabled else None
+        while pid is not None:
+            threads = self.vm.memory.vcpu_threads
+            self.vm.process(read_process(pid, threads), time.time())
+            await asyncio.sleep(self.target.poll_interval if threads else FIRST_LOOK)
+
+    def _leave_alone_what_is_not_ours(self) -> None:
+        """Looked at before each attempt: a link may lead elsewhere by now."""
+        manager = None if self.target.allow_shared_monitor else owner(self.target.socket)
+        if manager is not None:
+            raise Unreachable("foreign", f"it is {manager}'s own monitor, which serves one client only")
+        if why := wrong_owner(self.target.socket, self.target.owner):
+            raise Unreachable("denied", why)
+
+    def _ask(self, link: Link, query: Query, now: float) -> None:
+        identifier, self._next_id = self._next_id, self._next_id + 1
+        self._asked[identifier] = (query, now)
+        if len(self._asked) > MAX_ASKED:
+            del self._asked[next(iter(self._asked))]
+        link.ask(query.command, identifier, query.arguments)
+
+    def _hear(self, message: Message) -> None:
+        """Every message of the monitor, in the order of the wire.
+
+        :raise BadMessage: it is nothing that a monitor should have sent now.
+        """
+        if isinstance(message, Event):
+            self.vm.event(message, time.time())
+        elif isinstance(message, Reply | Failure):
+            self._answer(message)
+        else:
+            raise BadMessage("unexpected", "a second greeting")
+
+    def _answer(self, message: Reply | Failure) -> None:
+        query, sent_at = self._asked.pop(message.id, (None, 0.0))
+        if query is None:
+            if 0 < message.id < self._next_id:
+                self._stats.dropped.labels("late").inc()
+                return
+            raise BadMessage("unexpected", "a reply to nothing that was asked")
+        self._stats.command_seconds.labels(query.command).observe(time.monotonic() - sent_at)
+        if isinstance(message, Failure):
+            self._stats.command_errors.labels(query.command, _error_class(message.reason)).inc()
+            self.vm.failure(query, time.time())
+        elif not self.vm.reply(query, message.value, time.time()):
+            self._stats.command_errors.labels(query.command, "overtaken").inc()
+
+    def count_limited(self) -> None:
+        """Samples found no room for a new value of a label; the log says so once."""
+        samples = self.vm.samples
+        self._stats.series_limited.inc(samples.limited)
+        samples.limited = 0
+        if not self._said_limited:
+            self._said_limited = True
+            self._log.warning("too many values of a label: the rest is counted as other")
+
+    def _count_bad(self, bad: BadMessage) -> None:
+        self._stats.bad_messages.labels(bad.reason).inc()
+        self._log.debug("bad message", reason=bad.reason, text=str(bad))
+
+    def _became(self, state: str, why: str) -> None:
+        self.health = self.health._replace(reason=why)
+        if self.vm.monitor(state, time.time()):
+            self._log.warning("monitor unreachable", state=state, why=why)
+
+    def _say_why_it_ended(self, error: BaseException | None, *, announced: bool) -> None:
+        if error is None or isinstance(error, EOFError | OSError):
+            why = reason(error) if error else "closed"
+            ended = "QEMU announced its end" if announced else "QEMU ended or let go of us without a word"
+            self.health = self.health._replace(reason=f"{ended} ({why})")
+            self._log.info("monitor lost", why=why, announced=announced)
+        else:
+            self._log.error("a bug in the exporter ended the session", exc_info=error)
+
+    async def _pause(self, seconds: float, seen: tuple[int, ...] | None) -> None:
+        """Wait out the back-off, but no longer than it takes a new QEMU to make its socket."""
+        self.health = self.health._replace(retry_at=time.time() + seconds)
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and self._socket_file() == seen:  # noqa: ASYNC110  see below
+            await asyncio.sleep(min(left, LOOK_AGAIN))  # nothing tells of a new file without being polled
+
+    def _socket_file(self) -> tuple[int, ...] | None:
+        """What tells one socket file from the next at the same path; None where there is none."""
+        try:
+            stat = os.stat(self.target.socket)  # noqa: PTH116  no Path is needed for it
+        except (OSError, ValueError):
+            return None
+        return stat.st_dev, stat.st_ino, stat.st_ctime_ns
+
+
+_ERROR_CLASSES = frozenset({"GenericError", "CommandNotFound", "DeviceNotActive", "DeviceNotFound", "KVMMissingCap"})
+
+
+def _error_class(name: str) -> str:
+    """QapiErrorClass (qapi/error.json) as a label value."""
+    return name if name in _ERROR_CLASSES else "other"

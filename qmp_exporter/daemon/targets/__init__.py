@@ -1,0 +1,1 @@
+"""Configuration, file system and callers -> the VMs that are watched now."""

@@ -1,0 +1,78 @@
+"""A configuration -> its targets in the fleet, and the tasks that look for more; another one -> only what differs."""
+
+import asyncio
+from collections.abc import Hashable
+from functools import partial
+from typing import Final
+
+from qmp_exporter.catalog import CATALOG, OPTIONAL
+from qmp_exporter.config import Config, Known
+from qmp_exporter.daemon.guard import guard
+from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.targets.dial_in import DialIn
+from qmp_exporter.daemon.targets.discovery import discovered, look
+from qmp_exporter.daemon.targets.fleet import Fleet
+from qmp_exporter.daemon.targets.looking import Looking
+from qmp_exporter.daemon.targets.sources import FILES, STATIC, Source
+from qmp_exporter.daemon.targets.target_files import TargetFiles
+
+KNOWN: Final = Known({label.name for family in CATALOG.families for label in family.labels}, OPTIONAL)
+
+
+class Configured:
+    def __init__(self, config: Config, fleet: Fleet, stats: Selfstats) -> None:
+        self._fleet = fleet
+        self._stats = stats
+        self._files = TargetFiles(KNOWN)
+        self._lookings: dict[Hashable, Looking | DialIn] = {}
+        self._running: dict[Hashable, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self.apply(config)
+
+    async def run(self) -> None:
+        """Look for targets; never returns."""
+        async with asyncio.TaskGroup() as self._group:
+            for key in self._lookings:
+                self._start(self._group, key)
+            await asyncio.Event().wait()
+
+    def apply(self, config: Config) -> None:
+        """From now on this configuration holds; what it has in common with the one before is left in peace."""
+        before = self._lookings
+        self._lookings = self._wanted(config)
+        ending: dict[Source, asyncio.Task[None]] = {}
+        for key in before.keys() - self._lookings.keys():
+            if task := self._running.pop(key, None):
+                task.cancel()
+                ending[before[key].source] = task
+        sources = {looking.source for looking in self._lookings.values()}
+        for source in {looking.source for looking in before.values()} - sources:
+            self._fleet.want(source, ())
+            self._stats.forget(source.name)
+        self._fleet.want(STATIC, config.vms)
+        for source in sources - {looking.source for looking in before.values()}:
+            self._fleet.expect(source)
+        for key in self._lookings.keys() - before.keys():
+            if self._group is not None:
+                self._start(self._group, key, after=ending.get(self._lookings[key].source))
+
+    def _wanted(self, config: Config) -> dict[Hashable, Looking | DialIn]:
+        """What it looks for, by everything that makes a difference to it."""
+        wanted: dict[Hashable, Looking | DialIn] = {}
+        for entry in config.discover:
+            wanted[entry] = Looking(discovered(entry), partial(look, entry), entry.grace, self._fleet, self._stats)
+        for listener in config.listen:
+            wanted[listener] = DialIn(listener, self._fleet, self._stats)
+        if config.files:
+            key = config.files, config.defaults
+            wanted[key] = Looking(FILES, partial(self._files.look, *key), 0.0, self._fleet, self._stats)
+        return wanted
+
+    def _start(self, group: asyncio.TaskGroup, key: Hashable, after: "asyncio.Task[None] | None" = None) -> None:
+        self._running[key] = group.create_task(_look(self._lookings[key], after))
+
+
+async def _look(looking: Looking | DialIn, after: "asyncio.Task[None] | None") -> None:
+    if after is not None:
+        await asyncio.wait([after])  # only one can listen at a path
+    await guard(looking.run, source=looking.source.name)

@@ -1,0 +1,245 @@
+"""Connections to a socket of ours -> targets of the fleet, each named as its QEMU names itself."""
+
+import asyncio
+import socket
+import time
+from collections import Counter
+from dataclasses import fields
+from pathlib import Path
+
+import structlog
+
+from qmp_exporter.catalog.identity import Identity
+from qmp_exporter.config import Listener
+from qmp_exporter.daemon.monitor.answer import DialledIn, Line
+from qmp_exporter.daemon.monitor.call import Call
+from qmp_exporter.daemon.monitor.link import Unreachable, reason
+from qmp_exporter.daemon.monitor.process import started
+from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.targets.fleet import Fleet
+from qmp_exporter.daemon.targets.own_socket import own_socket
+from qmp_exporter.daemon.targets.sources import DIAL_IN, Source
+
+RETRY = 5.0  # seconds until it is tried again to listen, or to accept
+MAX_VMS = 4096  # names on one socket within the grace period; twice what a hypervisor runs
+MAX_STRANGERS = 256  # connections that have not said yet who they are; at 0.3 MiB at most
+SHARE = 4  # of them from one process that are left alone when there is no room for another's
+COOLING = 60.0  # seconds in which a VM that dials in twice is not given another of two lines that are as new
+BRAKE = 0.005  # seconds between two connections that take the room of older ones
+GATHER = 0.02  # seconds in which VMs that come are gathered: telling the fleet costs more the more VMs there are
+REMIND = 600.0  # seconds between two lines of log about the same trouble; QEMU comes again each second
+MAX_TROUBLES = 256  # that are remembered for it
+
+log = structlog.get_logger()
+
+
+class Refused(Exception):
+    """A QEMU that is not let in; `reason` is a word for a label."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class _Vm:
+    """A VM that is there, or was within the grace period."""
+
+    def __init__(self, target: DialledIn) -> None:
+        self.target = target
+        self.call: Call | None = None
+        self.left_at = 0.0
+        self.moved_at = float("-inf")  # from one of its lines to a newer one
+
+
+class DialIn:
+    """One socket.  The fleet has those who are there; those who left it keeps for the grace period."""
+
+    def __init__(self, listener: Listener, fleet: Fleet, stats: Selfstats) -> None:
+        self._listener = listener
+        self._fleet = fleet
+        self._stats = stats
+        self.source = Source(DIAL_IN, f"listen {listener.socket}")
+        self._vms: dict[str, _Vm] = {}
+        self._strangers: dict[Call, asyncio.Task[None]] = {}
+        self._room = asyncio.Event()
+        self._news = asyncio.Event()
+        self._troubles: dict[tuple[str, int | None, str], float] = {}
+        self._log = log.bind(socket=listener.socket)
+
+    async def run(self) -> None:
+        """Never returns; ends by being cancelled."""
+        complained = ""
+        while True:
+            try:
+                with own_socket(Path(self._listener.socket), self._listener.mode, self._listener.group) as listener:
+                    self._log.info("listening for VMs that dial in")
+                    self._fleet.want(self.source, ())
+                    await self._serve(listener)
+            except OSError as error:
+                if complained != (complained := reason(error)):
+                    self._log.error("cannot listen for VMs that dial in", why=complained)
+            await asyncio.sleep(RETRY)
+
+    async def _serve(self, listener: socket.socket) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._tell_fleet())
+                while True:
+                    await self._make_room()
+                    call = Call(await self._accept(listener), self._stats)
+                    self._strangers[call] = group.create_task(self._receive(call))
+        finally:
+            for call in tuple(self._strangers):  # whose task was cancelled before it had begun
+                await call.close()
+            self._strangers.clear()
+            self._fleet.want(self.source, ())
+
+    async def _accept(self, listener: socket.socket) -> socket.socket:
+        """Not by the loop's sock_accept(), which loses a connection when it is cancelled at the wrong moment."""
+        while True:
+            await _readable(listener)
+            try:
+                connection, _ = listener.accept()
+            except BlockingIOError:  # it has thought better of it
+                continue
+            except OSError as error:
+                self._log.error("cannot accept a VM that dials in", why=reason(error), again_in=RETRY)
+                await asyncio.sleep(RETRY)
+            else:
+                connection.setblocking(False)  # noqa: FBT003  the standard library's way
+                return connection
+
+    async def _make_room(self) -> None:
+        """Who has not said who it is has some seconds; a process that wants the room of all others has less."""
+        while len(self._strangers) >= MAX_STRANGERS:
+            pid, number = Counter(call.pid for call in self._strangers).most_common(1)[0]
+            if number > SHARE:
+                oldest = next(call for call in self._strangers if call.pid == pid)
+                self._strangers.pop(oldest).cancel()
+                self._turn_away(oldest, "flood", f"{number} connections of this process have not said who they are")
+                await asyncio.sleep(BRAKE)
+            else:
+                self._room.clear()
+                await self._room.wait()
+
+    async def _receive(self, call: Call) -> None:
+        """A connection, from when it was accepted to its end."""
+        vm = None
+        try:
+            await call.introduce()
+            self._is_known(call)
+            vm = self._admit(call)
+            before, vm.call = vm.call, call
+            self._news.set()
+            vm.target.line.ring(call)
+            if before is not None:
+                await before.close()
+            await call.over.wait()
+        except Unreachable as failure:
+            if failure.state == "busy":  # with a monitor that we connect to, silence means that another client has it
+                self._turn_away(call, "silent", "it connected and said nothing")
+            else:
+                self._turn_away(call, "failed", str(failure))
+        except Refused as refusal:
+            self._turn_away(call, refusal.reason, str(refusal))
+        except Exception:
+            log.exception("a bug in the exporter ended a connection", socket=self._listener.socket)
+        finally:
+            self._is_known(call)
+            if vm is not None and vm.call is call:
+                vm.call, vm.left_at = None, time.monotonic()
+                self._news.set()
+            await call.close()
+
+    async def _tell_fleet(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            there = [vm.target for vm in self._vms.values() if vm.call is not None]
+            self._fleet.want(self.source, there, grace=self._listener.grace)
+            await asyncio.sleep(GATHER)
+
+    def _is_known(self, call: Call) -> None:
+        self._strangers.pop(call, None)
+        self._room.set()
+
+    # --- who is let in
+
+    def _admit(self, call: Call) -> _Vm:
+        """:raise Refused: it has no name, or one that is another's, or there are too many."""
+        name = self._name(call.identity)
+        vm = self._vms.get(name)
+        if vm is None:
+            if len(self._vms) >= MAX_VMS:
+                self._forget_the_gone()
+            if len(self._vms) >= MAX_VMS:
+                raise Refused("too_many", f"{MAX_VMS} VMs are or were here within the grace period")
+            vm = self._vms[name] = _Vm(self._target(name))
+        elif vm.call is not None and not vm.call.over.is_set():
+            self._compare(name, vm, vm.call, call)
+        return vm
+
+    def _name(self, identity: Identity) -> str:
+        if self._listener.name_from == "name" and identity.name:
+            return identity.name
+        if identity.uuid:  # unique, as a name has to be
+            return identity.uuid
+        wanted = "-name or -uuid" if self._listener.name_from == "name" else "-uuid"
+        raise Refused("nameless", f"nothing to name it by: start QEMU with {wanted}")
+
+    def _compare(self, name: str, vm: _Vm, old: Call, new: Call) -> None:
+        """Of two lines of one VM the newer one stays; of two VMs with one name the one that is there."""
+        if not _is_same(old, new):
+            raise Refused("name_taken", f"another VM that is connected has the name {name}")
+        now = time.monotonic()
+        newer = _is_newer(new, old)
+        if newer is False or (newer is None and now < vm.moved_at + COOLING):
+            raise Refused("twice", f"{name} is connected by a line that is newer")
+        vm.moved_at = now
+        self._log.warning("dialled in twice; the newer connection stays", vm=name, pid=new.pid, older_pid=old.pid)
+
+    def _forget_the_gone(self) -> None:
+        before = time.monotonic() - self._listener.grace
+        self._vms = {name: vm for name, vm in self._vms.items() if vm.call is not None or vm.left_at > before}
+
+    def _target(self, name: str) -> DialledIn:
+        shared = self._listener.shared
+        values = {field.name: getattr(shared, field.name) for field in fields(shared)}
+        return DialledIn(**values | {"name": name, "socket": self._listener.socket}, line=Line())
+
+    def _turn_away(self, call: Call, why: str, text: str) -> None:
+        self._stats.dial_in_refused.labels(why).inc()
+        trouble = why, call.pid, call.identity.name
+        now = time.monotonic()
+        if now < self._troubles.get(trouble, float("-inf")) + REMIND:
+            return
+        if len(self._troubles) >= MAX_TROUBLES:
+            self._troubles.clear()
+        self._troubles[trouble] = now
+        name, uuid = call.identity
+        self._log.warning("a connection was turned away", reason=why, why=text, pid=call.pid, name=name, uuid=uuid)
+
+
+async def _readable(listener: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    somebody = asyncio.Event()
+    loop.add_reader(listener, somebody.set)
+    try:
+        await somebody.wait()
+    finally:
+        loop.remove_reader(listener)
+
+
+def _is_same(one: Call, other: Call) -> bool:
+    """One VM: with one uuid; where it has none, in one process."""
+    if one.identity != other.identity:
+        return False
+    return bool(one.identity.uuid) or (one.pid is not None and one.pid == other.pid)
+
+
+def _is_newer(new: Call, old: Call) -> bool | None:
+    """Whether its process is: a VM that moves to another process has two for a while.  None if nobody can tell."""
+    before, after = (started(call.pid) if call.pid is not None else None for call in (old, new))
+    if before is None or after is None or before == after:
+        return None
+    return after > before

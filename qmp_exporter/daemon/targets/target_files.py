@@ -1,0 +1,52 @@
+"""Globs of YAML files with lists of targets -> the targets of all of them; a bad file gives what it gave before."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from qmp_exporter.config import ConfigError, Known, Target, load_targets
+from qmp_exporter.daemon.targets.looking import Refused, Seen, listing
+
+
+class _Read(NamedTuple):
+    stamp: tuple[int, ...]  # what changes when the file does
+    defaults: Target
+    targets: tuple[Target, ...]
+    errors: tuple[str, ...]
+
+
+class TargetFiles:
+    """Remembers what the files said, so that only changed ones are read again."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        self._read: dict[str, _Read] = {}
+
+    def look(self, globs: tuple[str, ...], defaults: Target) -> Seen:
+        """`defaults`: what a target leaves open.
+
+        :raise OSError: a directory cannot be read.
+        """
+        paths, refused = [], []
+        for pattern in globs:
+            more, many = listing(pattern)
+            paths += more
+            refused += many
+        self._read = {path: read for path in paths if (read := self._up_to_date(path, defaults))}
+        targets = [target for read in self._read.values() for target in read.targets]
+        refused += [Refused(path, "mistake", why) for path, read in self._read.items() for why in read.errors]
+        return Seen(targets, refused)
+
+    def _up_to_date(self, path: str, defaults: Target) -> _Read | None:
+        before = self._read.get(path)
+        try:
+            file = os.stat(path)  # noqa: PTH116  no Path is needed for it
+        except OSError:
+            return None  # a link to nothing, or it has just gone
+        stamp = (file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns)
+        if before and before.stamp == stamp and before.defaults == defaults:
+            return before
+        try:
+            return _Read(stamp, defaults, load_targets(Path(path), defaults, self._known), ())
+        except ConfigError as error:
+            return _Read(stamp, defaults, before.targets if before else (), error.errors)

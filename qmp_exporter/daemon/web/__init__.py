@@ -1,0 +1,1 @@
+"""HTTP and TLS -> pages: metrics, JSON, a page to look at."""

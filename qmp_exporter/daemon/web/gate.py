@@ -1,0 +1,179 @@
+"""A web configuration file, whenever it changes -> TLS for each connection, and whether a request is answered.
+
+The file and the certificates that it names are read aside: they may be on a storage that hangs, which must not hang
+the exporter. What has become bad changes nothing and is reported; it is read again when it changes, or after a while.
+"""
+
+import asyncio
+import ssl
+import time
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from qmp_exporter.config import ConfigError
+from qmp_exporter.config.web import RateLimit, WebConfig, load
+from qmp_exporter.daemon.aside import aside
+from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.web.passwords import Passwords, TooManyChecks
+from qmp_exporter.daemon.web.tls import alternative_names, server_context
+
+LOOK: Final = 1.0  # seconds between two looks at the files: a stat() of each
+RETRY: Final = 10.0  # seconds until what was bad is read again, though it looks the same: it may name a file that comes
+CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="qmp-exporter", charset="UTF-8"'}
+
+log = structlog.get_logger()
+
+_Stamps = tuple[tuple[int, ...] | None, ...]  # of each file, what changes when it does; None: it is not there
+
+
+class Rules(NamedTuple):
+    """What holds until the file says something else."""
+
+    config: WebConfig
+    context: ssl.SSLContext | None  # None: no TLS
+    stamps: _Stamps
+
+
+EVERYBODY: Final = Rules(WebConfig(), None, ())
+
+
+def rules(path: Path) -> Rules:
+    """Takes some milliseconds, or for ever on a storage that hangs.
+
+    :raise ConfigError: with every mistake.
+    """
+    files: tuple[Path, ...] = (path,)
+    while True:
+        stamps = _stamps(files)
+        config = load(path)
+        if config.files == files:  # so the stamps were taken before any of them was read
+            return Rules(config, server_context(config.tls) if config.tls else None, stamps)
+        files = config.files
+
+
+def _stamps(files: tuple[Path, ...]) -> _Stamps:
+    return tuple(map(_stamp, files))
+
+
+def _stamp(file: Path) -> tuple[int, ...] | None:
+    try:
+        seen = file.stat()
+    except OSError:
+        return None
+    return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+
+
+class Bucket:
+    """Earns a request in each interval, up to a burst of them."""
+
+    def __init__(self, limit: RateLimit, now: float) -> None:
+        self._limit = limit
+        self._earned = float(limit.burst)
+        self._at = now
+
+    def take(self, now: float) -> bool:
+        self._earned = min(self._earned + (now - self._at) / self._limit.interval, self._limit.burst)
+        self._at = now
+        if self._earned < 1:
+            return False
+        self._earned -= 1
+        return True
+
+
+class Gate:
+    """Knows who may come in: everybody in plain HTTP, unless there is a file."""
+
+    def __init__(self, rules: Rules, stats: Selfstats) -> None:
+        self._stats = stats
+        self._rules = rules
+        self._passwords = Passwords(rules.config.users)
+        self._bucket = _bucket(rules.config.rate_limit)
+        self._seen = rules.stamps
+        self._errors: tuple[str, ...] = ()
+        self._read_at = time.monotonic()
+        stats.web_config_successful.set(1)
+        if rules.config.http2:
+            log.info("HTTP/2 is asked for in the web configuration, but HTTP/1.1 is what there is")
+
+    @property
+    def context(self) -> ssl.SSLContext | None:
+        """For the next connection; None: it is not encrypted."""
+        return self._rules.context
+
+    def admits(self, certificate: object) -> bool:
+        """Whether the owner of this certificate, which OpenSSL has verified (getpeercert()), may come in."""
+        tls = self._rules.config.tls
+        return tls is None or tls.client_sans is None or bool(tls.client_sans & alternative_names(certificate))
+
+    async def run(self) -> None:
+        """Look at the files now and then; never returns."""
+        while True:
+            await asyncio.sleep(LOOK)
+            if self._rules.config.files:
+                await self.look()
+
+    async def look(self) -> None:
+        """Wait for a hanging storage for ever: another try would hang beside it."""
+        files = self._rules.config.files
+        seen = await aside(partial(_stamps, files))
+        if seen == self._seen and not (self._errors and time.monotonic() - self._read_at > RETRY):
+            return
+        self._seen, self._read_at = seen, time.monotonic()
+        try:
+            new = await aside(partial(rules, files[0]))
+        except ConfigError as error:
+            self._keep(error.errors)
+            return
+        if (new.context is None) == (self._rules.context is None):
+            self._use(new)
+        else:  # a file that is half written must not send passwords in the clear
+            self._keep((f"{files[0]}: found TLS switched on or off, which takes a restart",))
+
+    def _keep(self, errors: tuple[str, ...]) -> None:
+        self._stats.web_config_successful.set(0)
+        for line in errors if errors != self._errors else ():
+            log.error("bad web configuration; the one before holds", error=line)
+        self._errors = errors
+
+    def _use(self, new: Rules) -> None:
+        before = self._rules.config
+        self._rules, self._seen, self._errors = new, new.stamps, ()
+        self._stats.web_config_successful.set(1)
+        if new.config.users != before.users:
+            self._passwords = Passwords(new.config.users)
+        if new.config.rate_limit != before.rate_limit:
+            self._bucket = _bucket(new.config.rate_limit)
+        log.info("web configuration was read again", file=str(new.config.files[0]))
+
+    async def headers(self, _request: web.Request, response: web.StreamResponse) -> None:
+        """For on_response_prepare. What a page says for itself is more exact."""
+        for name, value in self._rules.config.headers.items():
+            response.headers.setdefault(name, value)
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """In the toolkit's order: the rate comes first, so that guessing is limited by it too."""
+        if self._bucket and not self._bucket.take(time.monotonic()):
+            return self._refuse("rate_limit", web.Response(status=429, text="Too Many Requests\n"))
+        if not self._passwords.users:
+            return await handler(request)
+        try:
+            admitted = await self._passwords.admit(request.headers.get("Authorization", ""), request.remote or "")
+        except TooManyChecks:
+            return self._refuse("checks", web.Response(status=429, text="Too many passwords are being checked\n"))
+        if not admitted:
+            return self._refuse("password", web.Response(status=401, text="Unauthorized\n", headers=CHALLENGE))
+        return await handler(request)
+
+    def _refuse(self, reason: str, response: web.Response) -> web.Response:
+        self._stats.http_refused.labels(reason).inc()
+        return response
+
+
+def _bucket(limit: RateLimit | None) -> Bucket | None:
+    return Bucket(limit, time.monotonic()) if limit else None

@@ -1,0 +1,54 @@
+"""HTTP requests -> /metrics, health, the routes of page.py, by GET and HEAD only; a reload by POST or PUT."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from aiohttp import web
+
+from qmp_exporter.core.negotiate import OPENMETRICS, TEXT, wants_gzip, wants_openmetrics
+from qmp_exporter.daemon.targets.fleet import Fleet
+from qmp_exporter.daemon.web.exposition import Exposition
+from qmp_exporter.daemon.web.page import NO_STORE, routes
+
+Reload = Callable[[], Awaitable[Sequence[str]]]
+
+
+def application(
+    fleet: Fleet, exposition: Exposition, telemetry_path: str, reload: Reload | None = None
+) -> web.Application:
+    """`reload` reads the configuration anew and tells every error; without it nobody may ask for that."""
+
+    async def metrics(request: web.Request) -> web.Response:
+        openmetrics = wants_openmetrics(request.headers.get("Accept", ""))
+        compressed = wants_gzip(request.headers.get("Accept-Encoding", ""))
+        body = await exposition.page(openmetrics=openmetrics, compressed=compressed)
+        headers = {"Content-Type": OPENMETRICS if openmetrics else TEXT, "Vary": "Accept, Accept-Encoding", **NO_STORE}
+        if compressed:
+            headers["Content-Encoding"] = "gzip"
+        return web.Response(body=body, headers=headers)
+
+    async def healthy(_request: web.Request) -> web.Response:
+        return web.Response(text="healthy\n", headers=NO_STORE)
+
+    async def ready(_request: web.Request) -> web.Response:
+        if fleet.ready:
+            return web.Response(text="ready\n", headers=NO_STORE)
+        return web.Response(status=503, text="not every target was tried yet\n", headers=NO_STORE)
+
+    app = web.Application()
+    app.router.add_get(telemetry_path, metrics)
+    app.router.add_get("/-/healthy", healthy)
+    app.router.add_get("/-/ready", ready)
+    for method in ("POST", "PUT"):
+        app.router.add_route(method, "/-/reload", partial(_reload, reload))
+    app.router.add_routes(routes(fleet, telemetry_path))
+    return app
+
+
+async def _reload(reload: Reload | None, _request: web.Request) -> web.Response:
+    if reload is None:
+        return web.Response(status=403, text="wanted --web.enable-lifecycle\n", headers=NO_STORE)
+    if errors := await reload():
+        text = "".join(f"{error}\n" for error in ("the configuration is wrong; the one before holds:", *errors))
+        return web.Response(status=500, text=text, headers=NO_STORE)
+    return web.Response(text="reloaded\n", headers=NO_STORE)

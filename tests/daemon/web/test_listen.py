@@ -1,0 +1,73 @@
+"""The addresses that are served."""
+
+import socket
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from qmp_exporter.config import Target
+from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.targets.fleet import Fleet
+from qmp_exporter.daemon.targets.sources import STATIC
+from qmp_exporter.daemon.web.exposition import Exposition
+from qmp_exporter.daemon.web.gate import EVERYBODY, Gate
+from qmp_exporter.daemon.web.http import application
+from qmp_exporter.daemon.web.listen import AddressError, bound, listening, named
+
+
+def an_application() -> tuple[web.Application, Selfstats]:
+    stats = Selfstats()
+    fleet = Fleet(stats)
+    fleet.want(STATIC, (Target("web01", "/run/nothing.sock"),))
+    return application(fleet, Exposition(fleet, stats), "/metrics"), stats
+
+
+async def test_it_listens_on_several_addresses_at_once(directory: Path) -> None:
+    unix = str(directory / "metrics.sock")
+    app, stats = an_application()
+    listeners = await bound(["127.0.0.1:0", "[::1]:0", f"unix:{unix}"])
+    four, six, path = map(named, listeners)
+    assert path == f"unix:{unix}"
+    async with listening(app, listeners, Gate(EVERYBODY, stats), stats):
+        async with aiohttp.ClientSession() as session:
+            for address in (four, six):
+                async with session.get(f"http://{address}/-/healthy") as response:
+                    assert response.status == 200
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(unix)) as session,
+            session.get("http://exporter/metrics") as response,
+        ):
+            assert "qemu_up" in await response.text()
+
+
+async def test_a_port_alone_means_every_address() -> None:
+    app, stats = an_application()
+    listeners = await bound([":0"])
+    everywhere = named(listeners[0]), named(listeners[1])
+    addresses = [address.replace("0.0.0.0", "127.0.0.1").replace("::", "::1") for address in everywhere]  # noqa: S104
+    async with listening(app, listeners, Gate(EVERYBODY, stats), stats), aiohttp.ClientSession() as session:
+        for address in addresses:
+            async with session.get(f"http://{address}/-/healthy") as response:
+                assert response.status == 200
+    assert len(addresses) == 2
+
+
+async def test_a_unix_socket_that_was_left_behind_is_taken_over_but_never_a_file(directory: Path) -> None:
+    path = directory / "metrics.sock"
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(path))
+    app, stats = an_application()
+    async with listening(app, await bound([f"unix:{path}"]), Gate(EVERYBODY, stats), stats):
+        assert path.is_socket()
+    (directory / "file").touch()
+    with pytest.raises(OSError, match="in use"):
+        await bound([f"unix:{directory}/file"])
+    assert (directory / "file").is_file()
+
+
+@pytest.mark.parametrize("address", ["", "10065", "host", "host:99999", "::1:80", "[::1]", "unix:relative", "a/b:80"])
+async def test_an_address_that_is_none_is_told(address: str) -> None:
+    with pytest.raises(AddressError, match="wanted :PORT, HOST:PORT"):
+        await bound(["127.0.0.1:0", address])
