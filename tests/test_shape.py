@@ -31,7 +31,19 @@ OURS = {
 # Room of the daemon -> the rooms that it may import; run.py joins them, what else is outside of them knows none.
 ROOMS = {"monitor": {"monitor"}, "targets": {"targets", "monitor"}, "web": {"web", "targets", "monitor"}}
 # Values in, values out: what is not here (asyncio, socket, os, time, random, logging, pathlib ...) is not for the pure.
-PURE = {"collections", "dataclasses", "enum", "functools", "itertools", "operator", "math", "msgspec", "re", "typing"}
+PURE = {
+    "collections",
+    "dataclasses",
+    "enum",
+    "functools",
+    "itertools",
+    "operator",
+    "math",
+    "msgspec",
+    "re",
+    "types",
+    "typing",
+}
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "compile", "breakpoint", "__import__"}
 # A library of somebody else's -> the only places that know it.
 OWNERS = {

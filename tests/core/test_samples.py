@@ -170,6 +170,18 @@ def test_a_counter_stands_at_zero_before_it_counts():
     assert samples.values[ERRORS] == {("disk0", "read"): 0, ("disk0", "write"): 0}
 
 
+def test_what_one_vm_counts_stays_at_0_with_others_that_are_alike():
+    foreseen = [("disk0", "read"), ("disk0", "write")]
+    one, other = fresh(), fresh()
+    for samples in (one, other):
+        samples.seed(ERRORS, foreseen)
+    one.count(ERRORS, [(("disk0", "read"), 1)])
+    one.rename(ERRORS, 0, {"disk0": "disk1"})
+    one.count(COUNT, [((), 1)])
+    assert other.values[ERRORS] == dict.fromkeys(foreseen, 0)
+    assert not other.values[COUNT]
+
+
 def test_a_seed_takes_nothing_away():
     samples = fresh()
     samples.count(ERRORS, [(("disk0", "read"), 3)])
