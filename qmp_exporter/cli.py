@@ -152,7 +152,10 @@ def _check_config(options: argparse.Namespace) -> int:
         return USAGE
     targets, refused = targets_of(config)
     sys.stderr.writelines(f"{options.file}: {line}\n" for line in (*refused, *warnings(targets)))
-    sys.stdout.write(f"{options.file}: good, with {len(targets)} VMs\n")
+    others = (
+        f", and those that dial in at {', '.join(entry.socket for entry in config.listen)}" if config.listen else ""
+    )
+    sys.stdout.write(f"{options.file}: good, with {len(targets)} VMs{others}\n")
     return 0
 
 

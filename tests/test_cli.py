@@ -58,7 +58,15 @@ def test_a_good_configuration_is_good(tmp_path: Path) -> None:
     done = exporter("check-config", tmp_path / "config.yaml")
     assert done.returncode == 0
     assert "error" not in done.stderr
-    assert "good, with 1 VMs" in done.stdout
+    assert "good, with 1 VMs\n" in done.stdout
+
+
+def test_a_configuration_of_callers_alone_says_where_they_are_waited_for(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"listen: [{{socket: {tmp_path}/dial-in.sock}}]\n")
+    done = exporter("check-config", config)
+    assert done.returncode == 0
+    assert f"good, with 0 VMs, and those that dial in at {tmp_path}/dial-in.sock\n" in done.stdout
 
 
 def test_every_error_of_a_bad_configuration_is_told(tmp_path: Path) -> None:
