@@ -10,6 +10,7 @@ from .family import Query
 SLOW_INTERVAL = 60.0  # seconds between two of the queries that touch image files, which can hang with the storage
 PATIENCE = 5.0  # seconds until a query counts as unanswered; an idle QEMU needs one millisecond
 STUCK = 60.0  # seconds after which a query that was never answered no longer keeps others from being sent
+SLOTS = 64  # of a poll interval: VMs that are polled together wake us together, which costs less than one by one
 QUIET = 2.0  # seconds without a query after QEMU has announced its end, which takes it some milliseconds
 STAYS = frozenset({"STOP", "RESET", "RESUME"})  # events that say that QEMU is still there after all (-no-shutdown)
 MAX_FOLLOW_UPS = 8  # in a row while something else is wanted; in a storm a slow QEMU would never be polled otherwise
@@ -67,7 +68,7 @@ class Agenda:
         """A monitor was negotiated.  `chance` in [0, 1) spreads the polls of VMs that connected together."""
         self.stop()
         self._wanted[QUERY_COMMANDS] = None
-        self._poll_at = now + self._poll_interval * (1 + chance) / 2
+        self._poll_at = self._in_a_slot(now + self._poll_interval * (1 + chance) / 2)
         self._slow_at = now + max(SLOW_INTERVAL, self._poll_interval) * (1 + chance) / 2
 
     def offer(self, commands: Iterable[str] | None) -> None:
@@ -111,7 +112,7 @@ class Agenda:
     def next(self, now: float) -> Query | None:
         """The query to send now, if any; it counts as sent."""
         if now >= self._poll_at:
-            self._poll_at = now + self._poll_interval
+            self._poll_at = self._in_a_slot(now + self._poll_interval)
             self._wanted.update(
                 dict.fromkeys(query for query in self._offered if query.every == "poll" or self._often(query))
             )
@@ -175,6 +176,10 @@ class Agenda:
         if query is self.in_flight:
             self.in_flight = None
         self._done(query)
+
+    def _in_a_slot(self, at: float) -> float:
+        """The beginning of the slot in which this time is; all VMs polled as often have the same slots."""
+        return at - at % (self._poll_interval / SLOTS)
 
     def _done(self, query: Query) -> None:
         if self._resync:

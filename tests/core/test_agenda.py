@@ -11,6 +11,7 @@ from qmp_exporter.core.agenda import (
     MAX_OVERTAKEN,
     PATIENCE,
     QUERY_COMMANDS,
+    SLOTS,
     SLOW_INTERVAL,
     STUCK,
     Agenda,
@@ -68,6 +69,22 @@ def test_whatever_happened_the_polls_go_on(history):
     assert Counter(loop.asked)[STATUS] >= 4
     assert Counter(loop.asked)[STATS] >= 4
     assert BLOCK in loop.asked
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1, exclude_max=True), st.floats(0, 0.9))
+def test_vms_are_polled_at_the_same_moments_whenever_they_were_met(met, chance, late):
+    slot = POLL / SLOTS
+    agenda = Agenda(QUERIES, POLL)
+    agenda.start(met, chance)
+    agenda.ask(QUERY_COMMANDS, met)
+    agenda.answered(QUERY_COMMANDS)
+    first = met + agenda.due(met)
+    polled = first + late * slot
+    agenda.next(polled)
+    second = polled + agenda.due(polled)
+    for poll in (first, second):
+        assert abs(poll / slot - round(poll / slot)) < 1e-3
+    assert second - first < POLL + 1e-3
 
 
 @given(st.integers(1, 2000), st.floats(0.0001, 0.05))
@@ -236,7 +253,7 @@ def test_chance_spreads_the_first_poll_over_half_an_interval(chance):
     agenda.start(100.0, chance)
     agenda.ask(QUERY_COMMANDS, 100.0)
     agenda.answered(QUERY_COMMANDS)
-    assert POLL / 2 <= agenda.due(100.0) <= POLL
+    assert POLL / 2 - POLL / SLOTS < agenda.due(100.0) <= POLL
 
 
 def test_the_queries_that_touch_image_files_are_asked_once_a_minute():
