@@ -272,7 +272,7 @@ def _served(serve: Callable[[], Awaitable[None]]) -> int:
     except asyncio.CancelledError:
         return INTERRUPTED
     except OSError as error:
-        return _failed(str(error))
+        return _failed(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     return 0
 
 

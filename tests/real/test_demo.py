@@ -164,7 +164,7 @@ async def test_a_port_that_is_taken_is_said_in_one_line(short_path, without_qemu
         async with demonstrated(short_path, other.getsockname()[1], **environment) as demo:
             assert await demo.ends() == 1
             assert demo.left_nothing()
-            assert "address already in use" in demo.said().splitlines()[-1]
+            assert "Address already in use" in demo.said().splitlines()[-1]
             assert "Traceback" not in demo.said()
 
 

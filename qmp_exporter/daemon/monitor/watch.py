@@ -216,7 +216,10 @@ class Watch:
             why = reason(error) if error else "closed"
             ended = "QEMU announced its end" if announced else "QEMU ended or let go of us without a word"
             self.health = self.health._replace(reason=f"{ended} ({why})")
-            self._log.info("monitor lost", why=why, announced=announced)
+            if announced:
+                self._log.info("monitor lost", why=why, announced=True)
+            else:  # a crash, most likely, which `journalctl -p warning` has to show
+                self._log.warning("monitor lost", why=why, announced=False)
         else:
             self._log.error("a bug in the exporter ended the session", exc_info=error)
 

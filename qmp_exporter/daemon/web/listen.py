@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import re
 import socket
 import stat
@@ -77,13 +78,19 @@ async def listening(
 async def bound(addresses: Iterable[str]) -> list[socket.socket]:
     """`:PORT`, `HOST:PORT`, `[IPV6]:PORT` or `unix:/path`, each -> what listens there.
 
-    :raise OSError: one of them cannot be bound.
+    :raise OSError: one of them, its `filename`, cannot be bound.
     :raise AddressError: one of them is none.
     """
     listeners: list[socket.socket] = []
     try:
         for address in addresses:
-            listeners += await _bound(address)
+            try:
+                listeners += await _bound(address)
+            except (
+                OSError
+            ) as error:  # asyncio's own words bury the reason in a tuple; getaddrinfo has numbers of its own
+                why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+                raise OSError(error.errno, why, f"cannot listen on {address}") from error
     except BaseException:
         for listener in listeners:
             listener.close()

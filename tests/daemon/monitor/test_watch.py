@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from qmp_exporter.core import agenda, backoff
 from qmp_exporter.daemon.monitor import link as link_module
@@ -83,6 +84,22 @@ async def test_an_announced_end_is_told_from_a_crash(monitor: Monitor, watch: St
     await page.says('qemu_monitor_disconnects_total{after="none"}', 0)
     await page.says('qemu_vm_shutdowns_total{reason="host-qmp-quit"}')
     await page.says('qemu_monitor_state{state="missing"}')
+
+
+@pytest.mark.parametrize(("announced", "level"), [(True, "info"), (False, "warning")])
+async def test_only_an_end_that_was_not_announced_is_a_warning(
+    monitor: Monitor, watch: Start, *, announced: bool, level: str
+) -> None:
+    with capture_logs() as lines:
+        page = watch()
+        await page.says("qemu_up")
+        if announced:
+            monitor.vm.shutdown("host-qmp-quit")
+        else:
+            monitor.vm.kill()
+        await page.says("qemu_up", 0)
+        await eventually(lambda: any(line["event"] == "monitor lost" for line in lines))
+    assert [line["log_level"] for line in lines if line["event"] == "monitor lost"] == [level]
 
 
 async def test_a_new_qemu_at_the_same_path_ends_the_longest_back_off(
