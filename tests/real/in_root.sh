@@ -4,4 +4,4 @@
 set -eu
 directory=$(dirname "$(dirname "$0")")
 exec unshare --mount sh -euc 'root=$1; shift; for d in tmp run; do mount --bind /$d "$root/$d"; done; exec chroot "$root" "$@"' \
-  "$0" "$directory/root" "$(basename "$0")" "$@"
+  "$0" "$directory/root" "/usr/bin/$(basename "$0")" "$@"  # by its path: a clone below /tmp is on PATH in there, too
