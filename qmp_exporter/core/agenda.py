@@ -53,7 +53,7 @@ class Agenda:
         self._settles: Mapping[str, Sequence[Query]] = {}
         self._urgent: dict[Query, None] = {}  # wanted because an event said so, in the order of the events
         self._wanted: dict[Query, None] = {}  # wanted because it is time
-        self._resync: set[Query] | None = None
+        self._resync: frozenset[Query] | None = None
         self._sent_at: dict[Query, float] = {}
         self._dropped: dict[Query, int] = {}
         self._poll_at = self._slow_at = float("inf")
@@ -81,7 +81,7 @@ class Agenda:
         )
         self._settles = _settling(self._offered)
         self._wanted.update(dict.fromkeys(self._offered))
-        self._resync = set(self._offered)
+        self._resync = frozenset(self._offered)
 
     @property
     def offered(self) -> bool:
@@ -183,7 +183,7 @@ class Agenda:
 
     def _done(self, query: Query) -> None:
         if self._resync:
-            self._resync.discard(query)
+            self._resync -= {query}
 
     def _is_quiet(self, now: float) -> bool:
         if not self._ending:

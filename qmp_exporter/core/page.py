@@ -13,6 +13,7 @@ from .samples import Samples
 MAX_STARTS = (
     16_384  # per family, of all VMs together; jobs and VMs come and go, and what is gone must not stay for ever
 )
+PART = 256  # VMs whose text is joined at a time, some 100 KiB: what a large family takes is kept by the allocator
 
 
 class _Starts:
@@ -96,7 +97,9 @@ class Page:
         """The page of the VMs, family by family, without the `# EOF` that ends an OpenMetrics exposition."""
         for headers, chunks in zip(self._headers, self._chunks, strict=True):
             if chunks:
-                yield b"".join((headers[openmetrics], *chunks.values()))
+                texts = (headers[openmetrics], *chunks.values())
+                for first in range(0, len(texts), PART):
+                    yield b"".join(texts[first : first + PART])
 
     def text(self, *, openmetrics: bool = False) -> str:
         """All of it at once."""

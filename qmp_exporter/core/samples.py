@@ -7,6 +7,7 @@ from types import MappingProxyType
 from .family import OTHER, Family, Label, Labels, Sample
 
 LINGER = 300.0  # seconds on the page after the first scrape that came too late: a second Prometheus is to see it, too
+MAX_COMMON = 64  # samples of a family that VMs share; a broken peer must not fill what is kept for all
 
 
 @lru_cache(maxsize=16_384)
@@ -15,14 +16,22 @@ def shared(labels: Labels) -> Labels:
     return labels
 
 
+def alike(samples: tuple[Sample, ...]) -> Mapping[Labels, float]:
+    """The same for all VMs that have the same: states, and counters that have not counted yet, are most families."""
+    return _common(samples) if len(samples) <= MAX_COMMON else dict(samples)
+
+
 @lru_cache(maxsize=4096)
-def zeros(labels: tuple[Labels, ...]) -> Mapping[Labels, float]:
-    """Counters that have not counted yet, the same for all VMs: of 60 families with samples, 27 stay like that."""
-    return MappingProxyType(dict.fromkeys(labels, 0))
+def _common(samples: tuple[Sample, ...]) -> Mapping[Labels, float]:
+    return MappingProxyType(dict(samples))
+
+
+NONE = alike(())
+STATES = frozenset((0.0, 1.0))
 
 
 class Samples:
-    """The numbers in `values[family index][labels]`; until something counts there, many VMs share them.
+    """The numbers in `values[family index][labels]`; a family with nothing but 0 and 1 is shared with other VMs.
 
     Looking up labels that are there is all that a hot event costs; what is new is checked, bounded and made printable
     once, when it is born.  Keys are therefore always clean: valid, closed lists closed, never too many.
@@ -37,7 +46,7 @@ class Samples:
 
     def __init__(self, families: tuple[Family, ...]) -> None:
         self._families = families
-        self.values: list[Mapping[Labels, float]] = [zeros(())] * len(families)
+        self.values: list[Mapping[Labels, float]] = [NONE] * len(families)
         self.dirty: set[int] = set()
         self.limited = 0  # samples that found no room for a new value of an open label
         self._known: dict[str, set[str]] = {}  # the values of each open label; some may be gone by now
@@ -79,7 +88,7 @@ class Samples:
             self._keep_for_now(index, old, new)
         if new != old:
             self._ended |= new.keys() != old.keys()
-            self.values[index] = new
+            self.values[index] = alike(tuple(new.items())) if STATES.issuperset(new.values()) else new
             self.dirty.add(index)
 
     def seed(self, index: int, foreseen: Iterable[Labels]) -> None:
@@ -92,12 +101,12 @@ class Samples:
             if clean not in values:
                 new[clean] = 0
         if new:
-            self.values[index] = values | new if isinstance(values, dict) else zeros((*values, *new))
+            self.values[index] = values | new if isinstance(values, dict) else alike((*values.items(), *new.items()))
             self.dirty.add(index)
 
     def clear(self, index: int) -> None:
         if self.values[index]:
-            self.values[index] = zeros(())
+            self.values[index] = NONE
             self._changed(index)
 
     def rename(self, index: int, position: int, names: dict[str, str]) -> None:

@@ -182,6 +182,18 @@ def test_what_one_vm_counts_stays_at_0_with_others_that_are_alike():
     assert not other.values[COUNT]
 
 
+def test_a_state_that_many_vms_are_in_is_kept_once():
+    one, other = fresh(), fresh()
+    for samples in (one, other):
+        samples.replace(TRAY, [(("disk0", "read"), 1), (("disk0", "write"), 0)])
+    assert one.values[TRAY] is other.values[TRAY]
+    one.put(TRAY, [(("disk0", "read"), 0)])
+    assert other.values[TRAY] == {("disk0", "read"): 1, ("disk0", "write"): 0}
+    one.seed(TRAY, [("disk1", "read")])
+    other.seed(TRAY, [("disk1", "read")])
+    assert other.values[TRAY] == {("disk0", "read"): 1, ("disk0", "write"): 0, ("disk1", "read"): 0}
+
+
 def test_a_seed_takes_nothing_away():
     samples = fresh()
     samples.count(ERRORS, [(("disk0", "read"), 3)])
