@@ -58,6 +58,8 @@ class Vm:
     def connected(self, greeting: Greeting, at: float, now: float, chance: float) -> None:
         """Negotiated; `now` is on the agenda's clock, `chance` spreads its polls."""
         self.agenda.start(now, chance)
+        if self.memory.ending:  # said while we shook hands, or before a VM that dialled in was watched
+            self.agenda.expect_end()
         self.monitor("connected", at)
         self._life("connected", at, greeting)
         self._recent.happened("connected", self.samples, at)

@@ -2,19 +2,61 @@
 
 import logging
 import os
+import select
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 STDERR = 2  # its descriptor
+PIECE = 4096  # bytes; PIPE_BUF, which whoever is ready to be written to takes without keeping us waiting
+LOST = "the log was not taken; lines are lost"  # what is said of it when it is taken again
 # sd-daemon(3): the journal takes them off the line and knows its priority, so that `journalctl -p warning` finds it.
 PREFIXES = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>", "critical": "<2>"}
 
 
+class Lines:
+    """Writes lines, as structlog wants it; what is not taken at once is lost, and told of when lines are taken again.
+
+    A full disk, a journal that waits for one, or a reader that has ended must neither end the exporter nor hold it.
+    """
+
+    def __init__(self, descriptor: int, lost: Callable[[int], str]) -> None:
+        self._descriptor = descriptor
+        self._lost_line = lost
+        self._lost = 0
+        self._begun = False  # a line, of which the rest was lost
+        self._ready = select.poll()
+        self._ready.register(descriptor, select.POLLOUT)
+
+    def write(self, line: str) -> None:
+        told = self._lost
+        before = f"{self._lost_line(told)}\n" if told else ""
+        if self._written(f"{before}{line}\n"):
+            self._lost -= told
+        else:
+            self._lost += 1
+
+    debug = info = warning = error = critical = write
+
+    def _written(self, text: str) -> bool:
+        left = memoryview((self._begun * "\n" + text).encode(errors="backslashreplace"))
+        try:
+            while left and self._ready.poll(0):
+                left = left[os.write(self._descriptor, left[:PIECE]) :]
+                self._begun = bool(left)
+        except OSError:
+            return False
+        return not left
+
+
 def configure(level: str, fmt: str) -> None:
     """`level` is one of LEVELS, `fmt` is logfmt or json.  The journal stamps its lines itself."""
+    if sys.stderr is None:  # closed by who started us: no socket must get its number, and our words with it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDERR)
     journal = _journal_reads(STDERR)
     stamp: list[Processor] = [] if journal else [structlog.processors.TimeStamper("iso", key="ts")]
     first = [*(["ts"] if stamp else []), "level", "msg", "vm"]
@@ -23,16 +65,25 @@ def configure(level: str, fmt: str) -> None:
         if fmt == "json"
         else structlog.processors.LogfmtRenderer(key_order=first, drop_missing=True)
     )
+    processors: list[Processor] = [
+        *stamp,
+        structlog.processors.add_log_level,
+        structlog.processors.EventRenamer("msg"),
+        structlog.processors.format_exc_info,
+        _prefixed(render) if journal else render,
+    ]
+
+    def lost(lines: int) -> str:
+        event: Any = {"event": LOST, "lines": lines}
+        for process in processors:
+            event = process(None, "warning", event)
+        return str(event)
+
+    lines = Lines(STDERR, lost)
     structlog.configure(
-        processors=[
-            *stamp,
-            structlog.processors.add_log_level,
-            structlog.processors.EventRenamer("msg"),
-            structlog.processors.format_exc_info,
-            _prefixed(render) if journal else render,
-        ],
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
 

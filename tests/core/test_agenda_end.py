@@ -5,6 +5,7 @@ import pytest
 from asking import POLL, STATUS, Loop
 from play import Story
 from qmp_exporter.core.agenda import QUIET
+from qmp_exporter.core.wire import Greeting
 
 
 @pytest.fixture
@@ -54,6 +55,15 @@ def test_both_ways_to_announce_an_end_are_understood(event, data):
     story.happens(event, **data)
     assert story.wants() == set()
     story.happens("DEVICE_TRAY_MOVED", device="ide0", tray_open=True)
+    assert story.vm.agenda.next(story.now) is None
+    story.happens("STOP")
+    assert story.vm.agenda.next(story.now) is not None
+
+
+def test_an_end_that_was_announced_before_the_session_began_is_no_less_one():
+    story = Story(connected=False)
+    story.happens("SHUTDOWN", guest=True, reason="guest-shutdown")
+    story.vm.connected(Greeting("10.0.2"), story.now, story.now, chance=0.0)
     assert story.vm.agenda.next(story.now) is None
     story.happens("STOP")
     assert story.vm.agenda.next(story.now) is not None

@@ -1,12 +1,17 @@
 """One line for each thing that happens."""
 
+import contextlib
+import fcntl
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import structlog
 
-from qmp_exporter.daemon.log import configure
+from qmp_exporter.daemon.log import PIECE, Lines, configure
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +80,52 @@ def test_a_newline_in_a_value_does_not_make_a_second_line(capfd: pytest.CaptureF
     configure("info", "logfmt")
     structlog.get_logger().warning("bad", text="one\ntwo level=error")
     assert capfd.readouterr().err.count("\n") == 1
+
+
+def lost(lines: int) -> str:
+    return f"lost: {lines}"
+
+
+def everything_in(pipe: int) -> str:
+    os.set_blocking(pipe, False)
+    received = b""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            received += os.read(pipe, 1 << 20)
+    return received.decode()
+
+
+def test_who_does_not_read_the_log_holds_nobody_and_is_told_later_what_was_lost() -> None:
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 16 * PIECE)
+    lines = Lines(writer, lost)
+    for _ in range(100):
+        lines.write("x" * 2 * PIECE)  # takes two pages of the pipe and a bit, so that the sixth is cut off
+    *whole, cut_off = everything_in(reader).splitlines()
+    lines.write("again")
+    assert whole == ["x" * 2 * PIECE] * 5
+    assert cut_off == "x" * PIECE
+    assert everything_in(reader).splitlines() == ["", "lost: 95", "again"]
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_log_that_cannot_be_written_ends_nobody() -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    reader, writer = os.pipe()
+    os.close(reader)
+    for descriptor in (full, writer):
+        Lines(descriptor, lost).write("a line")
+        os.close(descriptor)
+
+
+def test_without_stderr_nothing_else_gets_its_number_and_the_log_with_it(tmp_path: Path) -> None:
+    script = (
+        "from qmp_exporter.daemon.log import configure; import structlog\n"
+        "configure('info', 'json')\n"
+        f"other = open({str(tmp_path / 'other')!r}, 'w')\n"
+        "structlog.get_logger().error('for nobody')\n"
+        "other.close()"
+    )
+    subprocess.run([sys.executable, "-c", script], close_fds=True, preexec_fn=lambda: os.close(2), check=True)
+    assert (tmp_path / "other").read_text() == ""

@@ -17,10 +17,11 @@ from qmp_exporter.daemon.monitor.link import Unreachable, reason
 from qmp_exporter.daemon.monitor.process import started
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
-from qmp_exporter.daemon.targets.own_socket import own_socket
+from qmp_exporter.daemon.targets.own_socket import OwnSocket, own_socket
 from qmp_exporter.daemon.targets.sources import DIAL_IN, Source
 
 RETRY = 5.0  # seconds until it is tried again to listen, or to accept
+LOOK = 5.0  # seconds without anybody who comes until it is looked whether the socket's file is still there
 MAX_VMS = 4096  # names on one socket within the grace period; twice what a hypervisor runs
 MAX_STRANGERS = 256  # connections that have not said yet who they are; at 0.3 MiB at most
 SHARE = 4  # of them from one process that are left alone when there is no room for another's
@@ -68,38 +69,54 @@ class DialIn:
 
     async def run(self) -> None:
         """Never returns; ends by being cancelled."""
-        complained = ""
-        while True:
-            try:
-                with own_socket(Path(self._listener.socket), self._listener.mode, self._listener.group) as listener:
-                    self._log.info("listening for VMs that dial in")
-                    self._fleet.want(self.source, ())
-                    await self._serve(listener)
-            except OSError as error:
-                if complained != (complained := reason(error)):
-                    self._log.error("cannot listen for VMs that dial in", why=complained)
-            await asyncio.sleep(RETRY)
-
-    async def _serve(self, listener: socket.socket) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._tell_fleet())
-                while True:
-                    await self._make_room()
-                    call = Call(await self._accept(listener), self._stats)
-                    self._strangers[call] = group.create_task(self._receive(call))
+                await self._listen(group)
         finally:
             for call in tuple(self._strangers):  # whose task was cancelled before it had begun
                 await call.close()
             self._strangers.clear()
             self._fleet.want(self.source, ())
 
-    async def _accept(self, listener: socket.socket) -> socket.socket:
-        """Not by the loop's sock_accept(), which loses a connection when it is cancelled at the wrong moment."""
+    async def _listen(self, group: asyncio.TaskGroup) -> None:
+        """Whoever is connected stays so, whatever becomes of the socket."""
+        complained = ""
         while True:
-            await _readable(listener)
             try:
-                connection, _ = listener.accept()
+                with own_socket(Path(self._listener.socket), self._listener.mode, self._listener.group) as own:
+                    self._log.info("listening for VMs that dial in")
+                    self._news.set()
+                    await self._serve(own, group)
+                self._log.warning("the socket where VMs dial in was removed; it is made anew")
+            except OSError as error:
+                self._fleet.cannot_say(self.source)
+                if complained != (complained := reason(error)):
+                    self._log.error("cannot listen for VMs that dial in", why=complained)
+                await asyncio.sleep(RETRY)
+
+    async def _serve(self, own: OwnSocket, group: asyncio.TaskGroup) -> None:
+        """Until nobody can come any more."""
+        while True:
+            await self._make_room()
+            connection = await self._accept(own)
+            if connection is None:
+                return
+            call = Call(connection, self._stats)
+            self._strangers[call] = group.create_task(self._receive(call))
+
+    async def _accept(self, own: OwnSocket) -> socket.socket | None:
+        """Not by the loop's sock_accept(), which loses a connection when it is cancelled at the wrong moment.
+
+        None: the socket's file is gone.
+        """
+        while True:
+            if not await _readable(own.listener):
+                if own.is_there:
+                    continue
+                return None
+            try:
+                connection, _ = own.listener.accept()
             except BlockingIOError:  # it has thought better of it
                 continue
             except OSError as error:
@@ -220,14 +237,19 @@ class DialIn:
         self._log.warning("a connection was turned away", reason=why, why=text, pid=call.pid, name=name, uuid=uuid)
 
 
-async def _readable(listener: socket.socket) -> None:
+async def _readable(listener: socket.socket) -> bool:
+    """Whether somebody came, within LOOK."""
     loop = asyncio.get_running_loop()
     somebody = asyncio.Event()
     loop.add_reader(listener, somebody.set)
     try:
-        await somebody.wait()
+        async with asyncio.timeout(LOOK):
+            await somebody.wait()
+    except TimeoutError:
+        return False
     finally:
         loop.remove_reader(listener)
+    return True
 
 
 def _is_same(one: Call, other: Call) -> bool:

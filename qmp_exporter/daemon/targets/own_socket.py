@@ -8,17 +8,30 @@ import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 BACKLOG = 128  # connections that wait until they are accepted; QEMU tries again in a second
+ACCEPTS = b"00010000"  # proc(5): the flag of a socket in /proc/net/unix that is listened to
+
+
+class OwnSocket(NamedTuple):
+    listener: socket.socket
+    path: Path
+    inode: tuple[int, int] | None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its path still leads to it: whoever tidies up may have removed it."""
+        return _inode(self.path) == self.inode
 
 
 @contextlib.contextmanager
-def own_socket(path: Path, mode: int, group: str) -> Iterator[socket.socket]:
+def own_socket(path: Path, mode: int, group: str) -> Iterator[OwnSocket]:
     """`group`: whose it is to be, by name or number; "": that of the process.
 
     :raise OSError: it cannot be made; says why.
     """
-    _make_way(path)
+    make_way(path)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.setblocking(False)  # noqa: FBT003  the standard library's way
         umask = os.umask(0o777)  # nobody gets in before the mode and the group are right
@@ -26,25 +39,30 @@ def own_socket(path: Path, mode: int, group: str) -> Iterator[socket.socket]:
             listener.bind(str(path))
         finally:
             os.umask(umask)
-        ours = _inode(path)
+        own = OwnSocket(listener, path, _inode(path))
         try:
             _admit(path, mode, group)
             listener.listen(BACKLOG)
-            yield listener
+            yield own
         finally:
-            if _inode(path) == ours:
+            if own.is_there:
                 path.unlink()
 
 
-def _make_way(path: Path) -> None:
-    """Remove what an exporter left that was killed; whatever somebody listens to stays."""
+def make_way(path: Path) -> None:
+    """Remove what an exporter left that was killed; whatever somebody listens to stays.
+
+    :raise OSError: something else is there; says what.
+    """
     try:
         found = path.lstat()
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(found.st_mode):
         raise FileExistsError(errno.EEXIST, f"{path} is there and is no socket")
-    with socket.socket(socket.AF_UNIX) as probe:
+    if _is_listened_to(path):
+        raise _taken(path)
+    with socket.socket(socket.AF_UNIX) as probe:  # whoever listens may live in another network namespace
         probe.setblocking(False)  # noqa: FBT003  the standard library's way
         try:
             probe.connect(str(path))
@@ -53,7 +71,20 @@ def _make_way(path: Path) -> None:
             return
         except BlockingIOError:  # its queue is full
             pass
-    raise OSError(errno.EADDRINUSE, f"somebody listens on {path} already")
+    raise _taken(path)
+
+
+def _is_listened_to(path: Path) -> bool:
+    """Without a connection, which would take a turn from a client of QEMU if this is its monitor."""
+    try:
+        sockets = Path("/proc/net/unix").read_bytes().splitlines()
+    except OSError:
+        return False
+    return any(line.endswith(b" " + os.fsencode(path)) and line.split()[3] == ACCEPTS for line in sockets)
+
+
+def _taken(path: Path) -> OSError:
+    return OSError(errno.EADDRINUSE, f"somebody listens on {path} already")
 
 
 def _admit(path: Path, mode: int, group: str) -> None:

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import socket
-import stat
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from aiohttp import web
 
 from qmp_exporter.daemon.guard import guard
 from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.targets.own_socket import make_way
 from qmp_exporter.daemon.web.connections import LIMITS, Connections, Limits
 from qmp_exporter.daemon.web.gate import Gate
 
@@ -118,9 +118,7 @@ async def _bound(address: str) -> list[socket.socket]:
 
 
 def _unix(path: str) -> socket.socket:
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISSOCK(Path(path).stat().st_mode):
-            Path(path).unlink()  # of the exporter before this one
+    make_way(Path(path))
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         listener.bind(path)

@@ -20,7 +20,7 @@ from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets import dial_in as dial_in_module
 from qmp_exporter.daemon.targets.dial_in import MAX_STRANGERS, DialIn
 from qmp_exporter.daemon.targets.fleet import Fleet
-from qmp_exporter.daemon.targets.sources import STATIC
+from qmp_exporter.daemon.targets.sources import DIAL_IN, STATIC, Source
 from qmp_exporter.simulator import DiallingMonitor, Monitor, SimulatedVm
 from qmp_exporter.simulator.faults import EarlyEvents, Stall
 from watching import NEVER, eventually
@@ -479,3 +479,25 @@ async def test_a_file_that_is_no_socket_is_never_removed(
     task.cancel()
     await eventually(task.done)
     assert exporter.socket.read_text() == "precious"
+
+
+async def test_a_socket_whose_file_was_removed_is_made_anew_and_whoever_is_connected_stays(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dial_in_module, "LOOK", AT_ONCE)
+    await exporter.listens()
+    await exporter.dials(SimulatedVm("web01", vm_uuid=ONE))
+    await exporter.says('qemu_up{vm="web01"}')
+    exporter.socket.unlink()
+    await eventually(exporter.socket.exists)
+    await exporter.dials(SimulatedVm("web02", vm_uuid=OTHER))
+    await exporter.says('qemu_up{vm="web02"}')
+    await exporter.says('qemu_monitor_connects_total{vm="web01"}')
+    await exporter.says('qemu_up{vm="web01"}')
+
+
+async def test_nothing_waits_for_a_socket_that_cannot_be_made(exporter: Exporter) -> None:
+    exporter.fleet.expect(Source(DIAL_IN, f"listen {exporter.socket}"))
+    exporter.socket.touch()
+    exporter.starts()
+    await eventually(lambda: exporter.fleet.ready)

@@ -62,9 +62,22 @@ async def test_a_unix_socket_that_was_left_behind_is_taken_over_but_never_a_file
     async with listening(app, await bound([f"unix:{path}"]), Gate(EVERYBODY, stats), stats):
         assert path.is_socket()
     (directory / "file").touch()
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(OSError, match="is no socket"):
         await bound([f"unix:{directory}/file"])
     assert (directory / "file").is_file()
+
+
+async def test_a_unix_socket_that_somebody_listens_to_is_left_alone_and_not_connected_to(directory: Path) -> None:
+    path = directory / "web01.sock"
+    with socket.socket(socket.AF_UNIX) as monitor:
+        monitor.bind(str(path))
+        monitor.listen()
+        monitor.setblocking(False)  # noqa: FBT003  the standard library's way
+        with pytest.raises(OSError, match="somebody listens"):
+            await bound([f"unix:{path}"])
+        with pytest.raises(BlockingIOError):
+            monitor.accept()
+    assert path.is_socket()
 
 
 @pytest.mark.parametrize("address", ["", "10065", "host", "host:99999", "::1:80", "[::1]", "unix:relative", "a/b:80"])
