@@ -61,7 +61,7 @@ async def run(config: Config, options: Options, read: Callable[[], Config]) -> N
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    _raise_file_limit(len(config.vms))
+    allowed = _raise_file_limit()
     gc.set_threshold(*GC_THRESHOLD)
     stats = Selfstats()
     stats.reload_successful.set(1)
@@ -79,7 +79,9 @@ async def run(config: Config, options: Options, read: Callable[[], Config]) -> N
         log.info("listening", version=__version__, addresses=addresses, targets=len(config.vms))
         systemd.notify("READY=1", _status(fleet))
         try:
-            await _until(stop, fleet.run, configured.run, partial(guard, reload.run), partial(_heartbeat, fleet, stats))
+            await _until(
+                stop, fleet.run, configured.run, partial(guard, reload.run), partial(_heartbeat, fleet, stats, allowed)
+            )
         finally:
             systemd.notify("STOPPING=1")
     gc.freeze()  # the interpreter looks through all that is left before it ends: 2 s for 2,000 VMs
@@ -94,12 +96,14 @@ async def _until(stop: asyncio.Event, *endless: Callable[[], Coroutine[None, Non
             task.cancel()
 
 
-async def _heartbeat(fleet: Fleet, stats: Selfstats) -> None:
+async def _heartbeat(fleet: Fleet, stats: Selfstats, allowed: int) -> None:
     """Measure how late the event loop is, and tell the service manager that it turns at all, and what for."""
     lags: deque[float] = deque(maxlen=LAG_WINDOW)
     interval = systemd.watchdog_interval()
     fed_at, said = 0.0, ""
+    enough = True
     while True:
+        enough = enough and _is_enough(allowed, len(fleet.watches))  # said once: they may all be found later
         due = time.monotonic() + HEARTBEAT
         await asyncio.sleep(HEARTBEAT)
         now = time.monotonic()
@@ -118,15 +122,22 @@ def _status(fleet: Fleet) -> str:
     return f"STATUS={states['connected']} of {states.total()} monitors connected"
 
 
-def _raise_file_limit(targets: int) -> None:
-    """A descriptor for each monitor: the soft limit of 1,024 is for programs that use select()."""
+def _raise_file_limit() -> int:
+    """As far as it goes: the soft limit of 1,024 is for programs that use select().  How many files may be open now."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def _is_enough(allowed: int, targets: int) -> bool:
+    """A descriptor for each monitor, and for all else; says so if it is not."""
     wanted = targets + LIMITS.places + SPARE_FILES
-    if hard != resource.RLIM_INFINITY and hard < wanted:
-        log.warning(
-            "too few open files are allowed for all monitors and scrapers: raise LimitNOFILE= or ulimit -Hn",
-            allowed=hard,
-            wanted=wanted,
-            targets=targets,
-        )
+    if allowed == resource.RLIM_INFINITY or allowed >= wanted:
+        return True
+    log.warning(
+        "too few open files are allowed for all monitors and scrapers: raise LimitNOFILE= or ulimit -Hn",
+        allowed=allowed,
+        wanted=wanted,
+        targets=targets,
+    )
+    return False
