@@ -133,7 +133,7 @@ class Interview:
                 if query.every == "slow" or query in self._errors or not self.vm.agenda.offers(query):
                     continue
                 self.vm.agenda.ask(query, time.monotonic())
-                if not self.link.is_open or not await self._ask(query):
+                if not self.link.is_open or self.vm.memory.ending or not await self._ask(query):
                     return
 
     async def _ask(self, query: Query) -> bool:

@@ -10,7 +10,8 @@ import re
 _MONITORS = (
     ("libvirt", re.compile(r"/libvirt/qemu/.*monitor\.sock$")),
     ("Proxmox", re.compile(r"/run/qemu-server/[^/]+\.(qmp|qga)$")),
-    ("Incus", re.compile(r"/(incus|lxd)/[^/]+/qemu\.monitor$")),
+    ("Incus", re.compile(r"/(incus|lxd)/(logs/)?[^/]+/qemu\.monitor$")),  # LXD of a snap: logs
+    ("Kata Containers", re.compile(r"/vc/vm/[^/]+/qmp\.sock$")),
     ("Ganeti", re.compile(r"/ganeti/kvm-hypervisor/ctrl/[^/]+\.(qmp|kvmd)$")),
 )
 

@@ -15,6 +15,8 @@ from qmp_exporter.daemon.monitor.foreign import owner
         ("/var/run/qemu-server/101.qmp", "Proxmox"),
         ("/run/qemu-server/101.qmp", "Proxmox"),
         ("/run/incus/web01/qemu.monitor", "Incus"),
+        ("/var/snap/lxd/common/lxd/logs/web01/qemu.monitor", "Incus"),
+        ("/run/vc/vm/9f0a/qmp.sock", "Kata Containers"),
         ("/run/ganeti/kvm-hypervisor/ctrl/web01.qmp", "Ganeti"),
     ],
 )
