@@ -1,5 +1,6 @@
 """Rules and scrape configuration → what promtool says about them, and what a person woken by one can read."""
 
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-PROMETHEUS = Path(__file__).parents[2] / "deploy" / "prometheus"
+ROOT = Path(__file__).parents[2]
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+DOCS = ROOT / "docs"
 
 
 def alerts() -> list[dict[str, Any]]:
@@ -34,6 +37,11 @@ def test_an_alert_says_how_bad_it_is_what_happened_and_what_to_do(alert: dict[st
     assert "{{" not in alert["annotations"]["summary"]
     assert "{{ $labels.instance }}" in alert["annotations"]["description"]
     assert "What to do: " in alert["annotations"]["description"]
+
+
+def test_the_documentation_has_every_alert_with_its_severity_and_no_other():
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|", (DOCS / "alerts.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted((alert["alert"], alert["labels"]["severity"]) for alert in alerts())
 
 
 def test_every_alert_is_seen_firing_and_seen_silent():
