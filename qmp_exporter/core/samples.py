@@ -21,7 +21,7 @@ def alike(samples: tuple[Sample, ...]) -> Mapping[Labels, float]:
     return _common(samples) if len(samples) <= MAX_COMMON else dict(samples)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def _common(samples: tuple[Sample, ...]) -> Mapping[Labels, float]:
     return MappingProxyType(dict(samples))
 
