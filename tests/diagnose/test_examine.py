@@ -194,6 +194,16 @@ async def test_a_monitor_that_is_never_done_is_given_up(monitor: Monitor, monkey
     await monitor.vacant()
 
 
+async def test_a_qemu_that_has_announced_its_end_is_not_asked_again_for_the_time_it_takes(
+    monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agenda, "QUIET", 0.01)
+    shutdown = "SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}
+    monitor.inject(EarlyEvents("capabilities", (shutdown,)))
+    await examined(monitor.address)
+    assert set(asked(monitor).values()) == {1}
+
+
 async def test_a_session_that_ends_half_way_is_not_called_good(monitor: Monitor) -> None:
     async with asyncio.TaskGroup() as group:
         asking = group.create_task(examined(monitor.address))

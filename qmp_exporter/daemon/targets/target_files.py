@@ -1,15 +1,15 @@
 """Globs of YAML files with lists of targets -> the targets of all of them; a bad file gives what it gave before."""
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 from qmp_exporter.config import ConfigError, Known, Target, load_targets
+from qmp_exporter.daemon.stamp import Stamp, stamp
 from qmp_exporter.daemon.targets.looking import Refused, Seen, listing
 
 
 class _Read(NamedTuple):
-    stamp: tuple[int, ...]  # what changes when the file does
+    stamp: Stamp
     defaults: Target
     targets: tuple[Target, ...]
     errors: tuple[str, ...]
@@ -39,14 +39,12 @@ class TargetFiles:
 
     def _up_to_date(self, path: str, defaults: Target) -> _Read | None:
         before = self._read.get(path)
-        try:
-            file = os.stat(path)  # noqa: PTH116  no Path is needed for it
-        except OSError:
+        now = stamp(path)
+        if now is None:
             return None  # a link to nothing, or it has just gone
-        stamp = (file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns)
-        if before and before.stamp == stamp and before.defaults == defaults:
+        if before and before.stamp == now and before.defaults == defaults:
             return before
         try:
-            return _Read(stamp, defaults, load_targets(Path(path), defaults, self._known), ())
+            return _Read(now, defaults, load_targets(Path(path), defaults, self._known), ())
         except ConfigError as error:
-            return _Read(stamp, defaults, before.targets if before else (), error.errors)
+            return _Read(now, defaults, before.targets if before else (), error.errors)

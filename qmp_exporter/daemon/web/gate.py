@@ -19,6 +19,7 @@ from qmp_exporter.config import ConfigError
 from qmp_exporter.config.web import RateLimit, WebConfig, load
 from qmp_exporter.daemon.aside import aside
 from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.stamp import Stamp, stamp
 from qmp_exporter.daemon.web.passwords import Passwords, TooManyChecks
 from qmp_exporter.daemon.web.tls import alternative_names, server_context
 
@@ -28,7 +29,7 @@ CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="qmp-exporter", charset="UT
 
 log = structlog.get_logger()
 
-_Stamps = tuple[tuple[int, ...] | None, ...]  # of each file, what changes when it does; None: it is not there
+_Stamps = tuple[Stamp | None, ...]
 
 
 class Rules(NamedTuple):
@@ -57,15 +58,7 @@ def rules(path: Path) -> Rules:
 
 
 def _stamps(files: tuple[Path, ...]) -> _Stamps:
-    return tuple(map(_stamp, files))
-
-
-def _stamp(file: Path) -> tuple[int, ...] | None:
-    try:
-        seen = file.stat()
-    except OSError:
-        return None
-    return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+    return tuple(map(stamp, files))
 
 
 class Bucket:
