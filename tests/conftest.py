@@ -1,9 +1,13 @@
-"""Settings that all tests share."""
+"""What all tests share: settings, and a simulated VM with its monitor in a directory for sockets."""
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from qmp_exporter.simulator import Monitor, SimulatedVm
 
 # A busy machine is slow now and then, and a test that fails for that says nothing about the code.
 settings.register_profile("quick", deadline=None)
@@ -19,6 +23,24 @@ def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
         request.node.user_properties.append((request.node.name, words))
 
     return kept
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Short enough for the path of a socket, which tmp_path is not always."""
+    with tempfile.TemporaryDirectory(prefix="qe-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def vm() -> SimulatedVm:
+    return SimulatedVm("web01")
+
+
+@pytest.fixture
+async def monitor(vm: SimulatedVm, directory: Path) -> AsyncIterator[Monitor]:
+    async with Monitor(vm, directory / "web01.sock") as monitor:
+        yield monitor
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

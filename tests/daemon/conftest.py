@@ -2,8 +2,7 @@
 
 import asyncio
 import contextlib
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,27 +19,8 @@ from qmp_exporter.daemon.web.exposition import Exposition
 from qmp_exporter.daemon.web.gate import EVERYBODY, Gate
 from qmp_exporter.daemon.web.http import Reload, application
 from qmp_exporter.daemon.web.listen import bound, listening
-from qmp_exporter.simulator import Monitor, SimulatedVm
 from serving import Serve, Server
 from watching import NEVER, Running, Start, Watched
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """Short enough for the path of a socket, which tmp_path is not always."""
-    with tempfile.TemporaryDirectory(prefix="qe-") as name:
-        yield Path(name)
-
-
-@pytest.fixture
-def vm() -> SimulatedVm:
-    return SimulatedVm("web01")
-
-
-@pytest.fixture
-async def monitor(vm: SimulatedVm, directory: Path) -> AsyncIterator[Monitor]:
-    async with Monitor(vm, directory / "web01.sock") as monitor:
-        yield monitor
 
 
 @pytest.fixture
