@@ -472,3 +472,10 @@ async def test_the_library_still_works_the_way_the_link_leans_on() -> None:
     assert "self._do_send(msg)" in send
     fresh = QMPClient()
     assert {"_reader", "_writer", "_pending"} <= vars(fresh).keys()
+
+
+def test_the_library_still_has_the_internals_that_are_used() -> None:
+    """The reader that we start ends the session through its loop, and is what disconnect() waits for."""
+    loop = protocol.AsyncProtocol._bh_loop_forever
+    assert list(inspect.signature(loop).parameters) == ["self", "async_fn", "name"]
+    assert {"_bh_tasks", "_reader_task", "_writer_task"} <= vars(qmp_client.QMPClient()).keys()
