@@ -210,6 +210,27 @@ def test_json_is_json(block: Block) -> None:
     json.loads(block.text)
 
 
+def test_a_monitor_that_several_pages_show_has_the_same_arguments_on_all() -> None:
+    shown: dict[str, set[str]] = {}
+    for page in PAGES:
+        text = (ROOT / page).read_text().replace("\\,", ",")  # as Ganeti wants it
+        for path, rest in re.findall(r"socket,id=exporter,path=(/run/[\w/.-]+)((?:,[\w-]+=\w+)+)", text):
+            shown.setdefault("dial-in" if "dial-in" in path else "monitor", set()).add(rest)
+    assert shown == {"monitor": {",server=on,wait=off"}, "dial-in": {",server=off,reconnect=1"}}
+
+
+def test_the_domain_that_two_pages_show_is_the_same_and_so_what_is_tried() -> None:
+    domains = [block for block in of("xml") if "path=/run/qmp/" in block.text]
+    assert {str(block.page) for block in domains} == {"deploy/README.md", "docs/quickstart-libvirt.md"}
+    assert len({block.text for block in domains}) == 1
+
+
+def test_the_command_for_proxmox_is_the_same_on_both_pages() -> None:
+    commands = [line for block in of("sh") for line in block.text.splitlines() if line.startswith("qm set 101 --args")]
+    assert len(commands) == 2
+    assert len(set(commands)) == 1
+
+
 # --- what is generated
 
 
