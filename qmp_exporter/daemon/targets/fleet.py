@@ -101,7 +101,7 @@ class Fleet:
 
     def _render(self, watch: Watch) -> None:
         samples = watch.vm.samples
-        samples.leave(time.time())
+        samples.leave(time.monotonic())
         self.page.refresh(watch.target.name, samples)
         if samples.limited:
             watch.count_limited()

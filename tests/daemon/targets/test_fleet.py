@@ -1,13 +1,17 @@
 """A fleet whose targets come, change and go, with simulated VMs behind some of them."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
+from qmp_exporter.catalog import CATALOG
 from qmp_exporter.config import Target
 from qmp_exporter.daemon import guard
 from qmp_exporter.daemon.monitor.watch import Watch
+from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.sources import DISCOVER, FILES, STATIC, Source
 from qmp_exporter.simulator import Monitor, SimulatedVm
 from watching import Running, connections, eventually
@@ -145,3 +149,17 @@ async def test_a_bug_in_one_watch_ends_no_other_and_it_begins_anew(
     await fleet.says('qemu_up{vm="web01"} 1.0')
     await fleet.says('qemu_monitor_state{state="missing",vm="web02"} 1.0')
     assert "LookupError: a bug" in capsys.readouterr().out
+
+
+async def test_a_clock_that_is_set_takes_nothing_from_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = Fleet(Selfstats())
+    fleet.want(STATIC, [Target("web01", "/nowhere/web01.sock")])
+    samples = fleet.watches["web01"].vm.samples
+    index = CATALOG.index["qemu_block_io_errors_total"]
+    samples.count(index, [(("sda", "read", "stop"), 1)])
+    samples.retire(index, 0, {"sda"})
+    await fleet.refresh()
+    tomorrow = time.time() + 86400
+    monkeypatch.setattr(time, "time", lambda: tomorrow)
+    await fleet.refresh()
+    assert 'device="sda"' in fleet.page.text()
