@@ -26,6 +26,8 @@ from qmp_exporter.daemon.selfstats import Selfstats
 LOOK_AGAIN = 1.0  # seconds between two looks at the socket file while backing off: a stat costs nobody anything
 FIRST_LOOK = 1.0  # seconds until the process is looked at again when QEMU has not said yet which threads are vCPUs
 A_BUG = "a bug in the exporter ended the session; its log says more"
+FAULTS = frozenset({"io-error", "internal-error", "guest-panicked", "watchdog"})  # run states nobody ordered
+SAID_AGAIN = 60.0  # seconds; a guest that is resumed on a bad disk stops again at once, as often as it is resumed
 MAX_ASKED = 8  # queries that were given up on and may still be answered
 
 log = structlog.get_logger()
@@ -63,6 +65,7 @@ class Watch:
         self._asked: dict[int, tuple[Query, float]] = {}
         self._next_id = 1
         self._said_limited = False
+        self._said_fault_at = float("-inf")
         self._log = log.bind(vm=target.name, socket=target.socket)
 
     async def run(self) -> None:
@@ -186,12 +189,24 @@ class Watch:
                 self._stats.dropped.labels("late").inc()
                 return
             raise BadMessage("unexpected", "a reply to nothing that was asked")
+        state = self.vm.memory.run_state
         self._stats.command_seconds.labels(query.command).observe(time.monotonic() - sent_at)
         if isinstance(message, Failure):
             self._stats.command_errors.labels(query.command, _error_class(message.reason)).inc()
             self.vm.failure(query, time.time())
         elif not self.vm.reply(query, message.value, time.time()):
             self._stats.command_errors.labels(query.command, "overtaken").inc()
+        if self.vm.memory.run_state != state:
+            self._say_what_it_stopped_on(self.vm.memory.run_state)
+
+    def _say_what_it_stopped_on(self, state: str) -> None:
+        now = time.monotonic()
+        if state not in FAULTS or now - self._said_fault_at < SAID_AGAIN:
+            return
+        self._said_fault_at = now
+        errors = [labels for one, labels in self.vm.happenings() if one.event == "BLOCK_IO_ERROR"]
+        where = errors[-1] if errors and state == "io-error" else {}
+        self._log.warning("the VM stopped on a fault", state=state, **where)
 
     def count_limited(self) -> None:
         """Samples found no room for a new value of a label; the log says so once."""
