@@ -240,8 +240,9 @@ class Link(QMPClient):
         reading = self._bh_loop_forever(self._bh_recv_message, "Reader")
         self._reader_task = asyncio.get_running_loop().create_task(reading)
         self._bh_tasks = self._reader_task  # type: ignore[assignment]  # of the library's gathering of two, one is left
-        self._set_state(Runstate.RUNNING)
-        await asyncio.sleep(0)  # connect() wants a session that is over at its beginning to have begun all the same
+        self._set_state(
+            Runstate.RUNNING
+        )  # and no turn for the reader before connect() has seen it: it may be over by then
 
     async def _bh_recv_message(self) -> None:
         """Wait for the next step of the handshake, or for the end of the session."""

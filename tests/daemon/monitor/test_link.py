@@ -365,6 +365,23 @@ async def test_a_session_that_we_end_inside_a_message_ended_well(peer, ear: Ear)
     assert ear.bad == []
 
 
+async def test_a_session_that_is_over_as_it_begins_has_begun(peer, ear: Ear) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(GREETING)
+        await reader.readuntil(b"}")
+        writer.write(NEGOTIATED)
+        writer.close()
+
+    path = await peer(serve)
+    for _ in range(50):  # how much of it arrives in one turn of the event loop is chance
+        link = ear.link(path)
+        assert (await link.open()).version == "7.2.22"
+        await ear.over.wait()
+        await link.close()
+        assert isinstance(link.error, EOFError | ConnectionError)
+        ear.over.clear()
+
+
 async def test_what_was_said_before_a_reset_is_heard(peer, ear: Ear) -> None:
     """QEMU that ends with our query unread resets the connection; its SHUTDOWN came before."""
 
