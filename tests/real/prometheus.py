@@ -41,6 +41,18 @@ class Prometheus:
 
         return await awaited(ask, lambda: f"{expression} finds nothing", DEADLINE)
 
+    async def is_told(self, job: str, words: str) -> None:
+        """-> when its last scrape of this job failed, for that reason; on a busy machine another may come first"""
+        said = ""
+
+        async def ask() -> bool | None:
+            nonlocal said
+            (target,) = [one for one in await self.targets() if one["labels"]["job"] == job]
+            said = target["lastError"]
+            return (target["health"] == "down" and words in said) or None
+
+        await awaited(ask, lambda: f"{job} is told {said!r}, wanted {words!r}", DEADLINE)
+
     async def targets(self) -> list[dict[str, Any]]:
         """-> what it says of its scrapes"""
         async with self._client.get("/api/v1/targets") as answer:

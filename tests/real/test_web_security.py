@@ -91,8 +91,7 @@ async def test_prometheus_scrapes_with_certificate_and_password_and_nobody_witho
         await prometheus.finds('qemu_up{job="good"} == 1')
         for name, (_, told) in refused.items():
             await prometheus.finds(f'up{{job="{name}"}} == 0')
-            (target,) = [one for one in await prometheus.targets() if one["labels"]["job"] == name]
-            assert told in target["lastError"], target["lastError"]
+            await prometheus.is_told(name, told)
         assert await prometheus.query('{__name__=~"qemu_.+",job!="good"}') == []
         # The server's certificate is renewed, as certbot does it: the old connection goes on, a new one sees it.
         authority.issue(RENEWED, "127.0.0.1").write(short_path, "server")
