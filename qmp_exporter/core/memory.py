@@ -237,7 +237,7 @@ class Memory:
     def forget_monitor(self) -> None:
         """The monitor is lost: what it told may change unseen, so nothing of it may colour what the next one says."""
         self.vnc = VncClients()
-        self.vcpu_threads = {}
+        self.vcpu_threads, self.vcpu_paths, self.stat_types = {}, {}, {}
         self.ports = Ports()
         self.has_balloon = self.migrating = False
         self.run_state = ""

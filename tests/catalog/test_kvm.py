@@ -114,6 +114,15 @@ def test_what_cannot_be_placed_is_left_out(result):
     story.says_nothing_of("qemu_kvm")
 
 
+def test_what_one_qemu_told_of_vcpus_and_types_says_nothing_of_the_next():
+    story = told()
+    story.disconnects()
+    story.connects()
+    story.answers("query-stats of vm", [{"provider": "kvm", "stats": stats(remote_tlb_flush=7)}])
+    story.answers("query-stats of vcpu", [of_vcpu(0, exits=5)])
+    story.says_nothing_of("qemu_kvm")
+
+
 @pytest.mark.parametrize("value", [-1, "many", None, {}, 10**400])
 def test_a_value_that_is_none_is_refused(value):
     story = told()
