@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from parts import need_root
 from qmp_exporter.config import Config, Discover, Target, parse
 from qmp_exporter.daemon.monitor.ownership import wrong_owner
 from qmp_exporter.daemon.targets import looking
@@ -15,6 +16,11 @@ from qmp_exporter.daemon.targets.discovery import look
 
 Bind = Callable[..., None]
 ME = os.getuid()
+
+
+@pytest.fixture
+def root() -> None:
+    need_root()
 
 
 @pytest.fixture
@@ -131,7 +137,7 @@ def test_a_socket_of_somebody_else_is_refused(directory: Path, bind: Bind) -> No
     assert refusals(found) == {"web01.sock": ("owner", f"it belongs to the user {ME}, wanted {ME + 1}")}
 
 
-@pytest.mark.skipif(ME != 0, reason="only root gives a link to somebody else")
+@pytest.mark.usefixtures("root")
 def test_a_link_of_somebody_else_is_refused_even_to_a_socket_of_the_owner(directory: Path, bind: Bind) -> None:
     (directory / "links").mkdir()
     bind("web01.sock")
@@ -147,7 +153,7 @@ def test_a_directory_that_is_not_there_has_no_vms(directory: Path) -> None:
     assert look(entry(directory, "nothing/*.sock")).targets == []
 
 
-@pytest.mark.skipif(ME != 0, reason="takes another user's rights")
+@pytest.mark.usefixtures("root")
 def test_a_directory_that_cannot_be_read_is_not_an_empty_one(directory: Path, bind: Bind) -> None:
     bind("web01.sock")
     directory.chmod(0)
@@ -159,7 +165,7 @@ def test_a_directory_that_cannot_be_read_is_not_an_empty_one(directory: Path, bi
         os.seteuid(0)
 
 
-@pytest.mark.skipif(ME != 0, reason="takes another user's rights")
+@pytest.mark.usefixtures("root")
 def test_a_directory_that_may_be_listed_and_not_entered_is_told(directory: Path, bind: Bind) -> None:
     bind("web01.sock")
     directory.chmod(0o744)
