@@ -7,7 +7,7 @@ from qmp_exporter.core.family import Query
 
 POLL = 15.0
 STATUS = Query("query-status", dict, every="poll", after=("STOP", "RESUME", "RESET"), spacing=0.02)
-BLOCK = Query("query-block", list, every="slow", after=("RESET", "DEVICE_TRAY_MOVED"), spacing=1.0)
+BLOCK = Query("query-block", list, every="slow", after=("RESET", "DEVICE_TRAY_MOVED"), spacing=1.0, reads_images=True)
 STATS = Query("query-blockstats", list, every="poll")
 VNC_SERVERS = Query("query-vnc-servers", list, every="poll", after=("VNC_CONNECTED",))
 VNC = Query("query-vnc", dict, every="poll", after=("VNC_CONNECTED",), instead_of_newer="query-vnc-servers")
@@ -23,13 +23,14 @@ class Loop:
         self.agenda = Agenda(QUERIES, poll)
         self.asked: list[Query] = []
         self.late: list[Query] = []
+        self.hung_at: list[float] = []
         self.events: list[str] = []
         self._asked_after: dict[Query, int] = {}  # how many events there were when it was asked
         self.true_as_of: dict[Query, int] = {}  # the same, of the last reply that was taken
         self.agenda.start(self.now, 0.0)
         if connected:
             self.turn()
-            self.agenda.answered(QUERY_COMMANDS)
+            self.agenda.answered(QUERY_COMMANDS, self.now)
             self.agenda.offer(None)
             self.answer_all()
 
@@ -38,6 +39,9 @@ class Loop:
         late = self.agenda.late(self.now)
         if late:
             self.late.append(late)
+        hung = self.agenda.hung(self.now)
+        if hung:
+            self.hung_at.append(self.now)
         before = self.agenda.in_flight
         sent_at = self.agenda._sent_at.get(before, 0.0)
         query = self.agenda.next(self.now)
@@ -45,7 +49,7 @@ class Loop:
             assert before is None or self.now >= sent_at + STUCK, "two in flight"
             self.asked.append(query)
             self._asked_after[query] = len(self.events)
-        return bool(late or query)
+        return bool(late or hung or query)
 
     def sleep(self, seconds: float) -> None:
         """Let time pass with nothing happening, waking up when the agenda wants it."""
@@ -64,19 +68,19 @@ class Loop:
 
     def answer(self) -> None:
         query = self.agenda.in_flight
-        if query and self.agenda.answered(query):
+        if query and self.agenda.answered(query, self.now):
             self.true_as_of[query] = self._asked_after[query]
         self.turn()
 
     def fail(self) -> None:
         if self.agenda.in_flight:
-            self.agenda.failed(self.agenda.in_flight)
+            self.agenda.failed(self.agenda.in_flight, self.now)
         self.turn()
 
     def answer_all(self) -> None:
-        """Answer each query as soon as it is asked, until none is wanted for some seconds."""
-        for _ in range(100):
-            if self.agenda.in_flight is None and self.agenda.due(self.now) > 2.0:
+        """Answer each query as soon as it is asked, until no event makes us want one, and no poll for some seconds."""
+        for _ in range(2000):
+            if self.agenda.in_flight is None and not self.agenda._urgent and self.agenda.due(self.now) > 2.0:
                 return
             self.now += 0.0 if self.agenda.in_flight else self.agenda.due(self.now)
             self.turn()

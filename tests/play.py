@@ -77,18 +77,18 @@ class Story:
 
         :raise BadMessage: as Vm does.
         """
-        return self.vm.reply(self._queries[command], raw(value), self.now)
+        return self.vm.reply(self._queries[command], raw(value), self.now, self.now)
 
     def refuses(self, command: str) -> None:
         """A query is answered by an error."""
         self.asks(command)
-        self.vm.failure(self._queries[command], self.now)
+        self.vm.failure(self._queries[command], self.now, self.now)
 
     def wants(self) -> set[str]:
         """The queries that would be asked next, if nothing else happened and no time passed; they count as answered."""
         commands = set()
         while query := self.vm.agenda.next(self.now + 2.0):
-            self.vm.agenda.failed(query)
+            self.vm.agenda.answered(query, self.now + 2.0)
             commands.add(query.command)
         return commands
 

@@ -7,6 +7,8 @@ from qmp_exporter.catalog.disk import DEVICE, QUERY_BLOCKSTATS, BlockStats, Late
 from qmp_exporter.core.family import Family, Label, Sample, counter, histogram, query
 from qmp_exporter.core.memory import Memory
 from qmp_exporter.core.page import number
+from qmp_exporter.core.read import per
+from qmp_exporter.core.samples import in_range
 
 NANOSECONDS = 1e9  # make a second
 MAX_BOUNDARIES = 64  # of a histogram; an administrator who wants more wants another tool
@@ -22,7 +24,7 @@ def traffic(name: str, help: str, member: str, unit: float = 1) -> Family:  # no
         for one in stats:
             count = getattr(one.stats, member)
             if count is not None:
-                yield (one.name,), count if unit == 1 else count / unit
+                yield (one.name,), count if unit == 1 else per(count, unit)
 
     return counter(name, help, query(QUERY_BLOCKSTATS, read), labels=(DEVICE,))
 
@@ -57,8 +59,10 @@ def buckets(told: LatencyHistogram) -> Iterator[tuple[str, int]]:
 
     That a boundary itself belongs to the bin above it makes a difference of one nanosecond.
     """
-    rising = all(below < above for below, above in pairwise(told.boundaries))
-    if not rising or len(told.bins) != len(told.boundaries) + 1 or len(told.boundaries) > MAX_BOUNDARIES:
+    rising = all(below < above for below, above in pairwise((0, *told.boundaries)))
+    counts = all(count >= 0 for count in told.bins)
+    fits = len(told.bins) == len(told.boundaries) + 1 <= MAX_BOUNDARIES + 1
+    if not (rising and counts and fits and in_range(max((sum(told.bins), *told.boundaries)))):
         return
     bounds = (*(number(boundary / NANOSECONDS) for boundary in told.boundaries), "+Inf")
     yield from zip(bounds, accumulate(told.bins), strict=True)

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterable
+from functools import partial
 
 from msgspec import Struct, field
 
-from qmp_exporter.core.family import Label, Query, Remember, Sample, counter, event, gauge, query, signal
-from qmp_exporter.core.memory import Memory
+from qmp_exporter.core.family import Label, Query, Remember, Sample, Source, counter, event, gauge, query, signal
+from qmp_exporter.core.memory import MAX_NAME, Memory, bare
 from qmp_exporter.core.read import once
 
 
@@ -40,7 +41,13 @@ class Netdev(Struct, frozen=True):
 class Deleted(Struct, frozen=True):
     """DEVICE_DELETED, qapi/qdev.json: without `device` for a part of one, or one without an id."""
 
+    path: str = ""
     device: str = ""
+
+    @property
+    def owner(self) -> str:
+        """The id of the device that it is or that it is a part of, where that has one."""
+        return self.device or bare(self.path)
 
 
 # Both read a few members in memory.
@@ -53,15 +60,18 @@ QUERY_PR_MANAGERS = Query(
 QUERIES = (QUERY_CHARDEV, QUERY_PR_MANAGERS)
 
 PORT = Label(
-    "id", "The id of the port's device; as Proxmox VE gives none to that of the guest agent, its chardev's: qga0."
+    "port", "The id of the port's device; as Proxmox VE gives none to that of the guest agent, its chardev's: qga0."
 )
-PR_MANAGER = Label("id", "The id of the pr-manager object.")
+PR_MANAGER = Label("manager", "The id of the pr-manager object.")
 NETDEV = Label("netdev", "The id of the netdev.")
 
 # query-chardev names no ports, and says "open" of every chardev that is no virtio-serial port at all: monitors, UARTs,
 # consoles.  It is taken at its word only where the name of the chardev says that it is the port's: libvirt calls the
 # chardev of device channel0 charchannel0, and Proxmox VE that of the agent's port, which has no id, qga0.
 _PORT_OF_CHARDEV = re.compile(r"char(?P<libvirt>channel\d+)|(?P<proxmox>qga\d+)")
+
+_DEVICE_OF_NETDEV = re.compile(r"(?:host)?(?P<device>net\d+)")
+MAX_NETDEVS = 64  # more are a broken peer's
 
 CONNECTED = ("NETDEV_STREAM_CONNECTED", "NETDEV_VHOST_USER_CONNECTED")
 DISCONNECTED = ("NETDEV_STREAM_DISCONNECTED", "NETDEV_VHOST_USER_DISCONNECTED")
@@ -79,8 +89,30 @@ def note_chardevs(chardevs: list[Chardev], memory: Memory) -> None:
     )
 
 
+def note_netdev(netdev: Netdev, memory: Memory, *, is_connected: bool) -> None:
+    name = netdev.id[:MAX_NAME]
+    if name in memory.netdevs or len(memory.netdevs) < MAX_NETDEVS:
+        memory.netdevs[name] = is_connected
+
+
 def note_deleted(deleted: Deleted, memory: Memory) -> None:
+    """No query tells of netdevs, so those are forgotten that may have gone with the device: then they are absent.
+
+    libvirt calls the netdev of device net1 hostnet1, and Proxmox VE calls both net1.  Whose any other netdev is cannot
+    be told; it is not that of a disk or of a serial port.
+    """
+    owner = deleted.owner
+    may_have_any = owner not in memory.devices.names and owner not in memory.ports.open
+    for netdev in tuple(memory.netdevs):
+        of_device = _DEVICE_OF_NETDEV.fullmatch(netdev)
+        if netdev == owner or (of_device["device"] == owner if of_device else may_have_any):
+            del memory.netdevs[netdev]
     memory.ports.deleted(deleted.device)
+
+
+def netdevs(_payload: object, memory: Memory) -> Iterable[Sample]:
+    for netdev, is_connected in memory.netdevs.items():
+        yield (netdev,), int(is_connected)
 
 
 def ports(_payload: object, memory: Memory) -> Iterable[Sample]:
@@ -105,6 +137,8 @@ def memory_unplug_error(_payload: None, memory: Memory) -> tuple[Sample, ...]:
 REMEMBER = (
     Remember("VSERPORT_CHANGE", SerialPort, note_port),
     Remember("query-chardev", list[Chardev], note_chardevs),
+    *(Remember(name, Netdev, partial(note_netdev, is_connected=True)) for name in CONNECTED),
+    *(Remember(name, Netdev, partial(note_netdev, is_connected=False)) for name in DISCONNECTED),
     Remember("DEVICE_DELETED", Deleted, note_deleted),
 )
 
@@ -127,10 +161,10 @@ FAMILIES = (
     ),
     gauge(
         "qemu_netdev_connected",
-        "1 while the other end of a stream or vhost-user netdev is connected, by NETDEV_STREAM_CONNECTED and its like; "
-        "no query tells, so it is absent until it changes.",
-        *(event(name, Netdev, lambda netdev, _memory: (((netdev.id,), 1),)) for name in CONNECTED),
-        *(event(name, Netdev, lambda netdev, _memory: (((netdev.id,), 0),)) for name in DISCONNECTED),
+        "1 while the other end of a stream or vhost-user netdev is connected, by NETDEV_STREAM_CONNECTED and its like, "
+        "until DEVICE_DELETED; no query tells, so it is absent until it changes.",
+        *(Source(name, Netdev, netdevs, replaces=True) for name in (*CONNECTED, *DISCONNECTED)),
+        Source("DEVICE_DELETED", Deleted, netdevs, replaces=True),
         labels=(NETDEV,),
     ),
     counter(

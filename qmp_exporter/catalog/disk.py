@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from msgspec import Struct, field
 
-from qmp_exporter.catalog.qapi import Count
 from qmp_exporter.core.family import Label, Query, Remember
 from qmp_exporter.core.memory import Attached, Memory, device_name
 
@@ -34,8 +33,8 @@ class BlockInfo(Struct, frozen=True, rename="kebab"):
 class LatencyHistogram(Struct, frozen=True):
     """BlockLatencyHistogramInfo, qapi/block-core.json (since 4.0): nanoseconds; one bin more than boundaries."""
 
-    boundaries: list[Count]
-    bins: list[Count]
+    boundaries: list[int]
+    bins: list[int]
 
 
 class Node(Struct, frozen=True, rename="kebab"):
@@ -58,27 +57,27 @@ class Node(Struct, frozen=True, rename="kebab"):
 class DeviceStats(Struct, frozen=True):
     """BlockDeviceStats, qapi/block-core.json; times in nanoseconds.  A member that a QEMU lacks stays None."""
 
-    rd_bytes: Count | None = None
-    wr_bytes: Count | None = None
-    rd_operations: Count | None = None
-    wr_operations: Count | None = None
-    flush_operations: Count | None = None
-    rd_total_time_ns: Count | None = None
-    wr_total_time_ns: Count | None = None
-    flush_total_time_ns: Count | None = None
-    failed_rd_operations: Count | None = None
-    failed_wr_operations: Count | None = None
-    failed_flush_operations: Count | None = None
-    failed_unmap_operations: Count | None = None
-    unmap_operations: Count | None = None
-    unmap_bytes: Count | None = None
-    unmap_total_time_ns: Count | None = None
-    rd_merged: Count | None = None
-    wr_merged: Count | None = None
-    invalid_rd_operations: Count | None = None
-    invalid_wr_operations: Count | None = None
-    invalid_flush_operations: Count | None = None
-    invalid_unmap_operations: Count | None = None
+    rd_bytes: int | None = None
+    wr_bytes: int | None = None
+    rd_operations: int | None = None
+    wr_operations: int | None = None
+    flush_operations: int | None = None
+    rd_total_time_ns: int | None = None
+    wr_total_time_ns: int | None = None
+    flush_total_time_ns: int | None = None
+    failed_rd_operations: int | None = None
+    failed_wr_operations: int | None = None
+    failed_flush_operations: int | None = None
+    failed_unmap_operations: int | None = None
+    unmap_operations: int | None = None
+    unmap_bytes: int | None = None
+    unmap_total_time_ns: int | None = None
+    rd_merged: int | None = None
+    wr_merged: int | None = None
+    invalid_rd_operations: int | None = None
+    invalid_wr_operations: int | None = None
+    invalid_flush_operations: int | None = None
+    invalid_unmap_operations: int | None = None
     rd_latency_histogram: LatencyHistogram | None = None
     wr_latency_histogram: LatencyHistogram | None = None
     flush_latency_histogram: LatencyHistogram | None = None
@@ -104,10 +103,22 @@ QUERY_BLOCK = Query(
     every="slow",
     after=("BLOCK_IO_ERROR", "DEVICE_TRAY_MOVED", "RESET", "RESUME", "DEVICE_DELETED"),
     spacing=1.0,
+    reads_images=True,
 )
 # query-blockstats reads counters in memory only.
 QUERY_BLOCKSTATS = Query("query-blockstats", list[BlockStats], every="poll", after=("DEVICE_DELETED",), spacing=0.2)
-QUERIES = (QUERY_BLOCK, QUERY_BLOCKSTATS)
+# The same of every node, be it attached to a device or not: hundreds, where chains of images are long.
+QUERY_NODES = Query(
+    "query-blockstats",
+    list[Node],
+    every="event",
+    after=("BLOCK_IO_ERROR", "BLOCK_IMAGE_CORRUPTED", "BLOCK_WRITE_THRESHOLD"),
+    needed_when=lambda memory: memory.devices.has_strangers,
+    spacing=0.2,
+    arguments=b'{"query-nodes": true}',
+    of="nodes",
+)
+QUERIES = (QUERY_NODES, QUERY_BLOCK, QUERY_BLOCKSTATS)
 
 DEVICE_MEANS = "The drive id, else the qdev id, else the node name: the same for a disk in every metric."
 DEVICE = Label("device", DEVICE_MEANS, zero=lambda memory: memory.devices.names)
@@ -127,7 +138,12 @@ def note_blockstats(stats: list[BlockStats], memory: Memory) -> None:
     memory.devices.learn_below((node, one.name) for one in stats for node in one.below())
 
 
+def note_nodes(nodes: list[Node], memory: Memory) -> None:
+    memory.devices.learn_all((node.node_name, node.below()) for node in nodes)
+
+
 REMEMBER = (
+    Remember(QUERY_NODES.reply, list[Node], note_nodes),
     Remember("query-block", list[BlockInfo], note_block),
     Remember("query-blockstats", list[BlockStats], note_blockstats),
 )

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from qmp_exporter.catalog.qapi import Int
 from qmp_exporter.core.family import Family, Label, Query, Sample, counter, event, gauge, query
 from qmp_exporter.core.memory import Memory
 from qmp_exporter.core.read import by
@@ -15,9 +14,9 @@ class BlockJobInfo(Struct, frozen=True):
 
     type: str
     device: str
-    len: Int
-    offset: Int
-    speed: Int
+    len: int
+    offset: int
+    speed: int
     status: str = ""
 
 
@@ -51,12 +50,7 @@ QUERY_BLOCK_JOBS = Query(
 QUERIES = (QUERY_BLOCK_JOBS,)
 
 BLOCK_JOBS = ("backup", "commit", "mirror", "stream")  # the JobTypes that BLOCK_JOB_* events are about
-JOB = Label(
-    "job",
-    "The job's id, in gauges only, since libvirt's contain counters; `exported_job` in a Prometheus that does not "
-    "honor labels.",
-    limit=32,
-)
+JOB = Label("job_id", "The job's id, in gauges only, since libvirt's job ids contain counters.", limit=32)
 TYPE = Label(
     "type",
     "JobType.",

@@ -2,17 +2,16 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Struct, field
 
 from qmp_exporter.catalog.cpu import REMEMBER_PATHS, VCPU
 from qmp_exporter.core.family import Label, Query, Read, Remember, Sample, counter, gauge, query
 from qmp_exporter.core.memory import MAX_NAME, Memory
 
 # A float holds what counters of 64 bits count up to in practice, and refuses what a broken peer may send beyond them.
-Value = Annotated[float, Meta(ge=0)] | bool | list[float]
+Value = float | bool | list[float]
 
 
 class Stat(Struct, frozen=True):

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from msgspec import Struct, field
 
-from qmp_exporter.catalog.qapi import Count
 from qmp_exporter.core.family import Query, Remember, Sample, event, gauge, query
 from qmp_exporter.core.memory import Memory
 from qmp_exporter.core.read import value
@@ -13,14 +12,14 @@ from qmp_exporter.core.read import value
 class Balloon(Struct, frozen=True):
     """BALLOON_CHANGE and query-balloon, qapi/machine.json."""
 
-    actual: Count
+    actual: int
 
 
 class MemorySize(Struct, frozen=True):
     """query-memory-size-summary, qapi/machine.json (since 2.11): nothing `plugged` where a machine has no slots."""
 
-    base: Count = field(name="base-memory")
-    plugged: Count | None = field(name="plugged-memory", default=None)
+    base: int = field(name="base-memory")
+    plugged: int | None = field(name="plugged-memory", default=None)
 
 
 # Without a balloon it is an error to ask, so it is asked once; where there is one each poll, since migration moves it
@@ -38,6 +37,10 @@ QUERY_MEMORY = Query(
 QUERIES = (QUERY_BALLOON, QUERY_MEMORY)
 
 
+def forget_balloon(memory: Memory) -> None:
+    memory.has_balloon = False
+
+
 def note_balloon(_balloon: Balloon, memory: Memory) -> None:
     memory.has_balloon = True
 
@@ -49,7 +52,7 @@ def plugged(size: MemorySize, _memory: Memory) -> Iterable[Sample]:
 
 REMEMBER = (
     Remember("BALLOON_CHANGE", Balloon, note_balloon),
-    Remember("query-balloon", Balloon, note_balloon),
+    Remember("query-balloon", Balloon, note_balloon, forget_balloon),
 )
 
 FAMILIES = (

@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
-from qmp_exporter.catalog.qapi import Count
 from qmp_exporter.core.family import Family, Label, Query, Remember, Sample, event, gauge, query
 from qmp_exporter.core.memory import Memory
-from qmp_exporter.core.read import by
+from qmp_exporter.core.read import by, per
 
 
 class MigrationEvent(Struct, frozen=True):
@@ -17,12 +16,13 @@ class MigrationEvent(Struct, frozen=True):
 
 
 class Ram(Struct, frozen=True, rename="kebab"):
-    """MigrationStats, qapi/migration.json; bytes, and pages a second."""
+    """MigrationStats, qapi/migration.json; bytes, and pages a second: `page-size`, bytes, since 2.10."""
 
-    transferred: Count
-    remaining: Count
-    total: Count
-    dirty_pages_rate: Count = 0
+    transferred: int
+    remaining: int
+    total: int
+    dirty_pages_rate: int = 0
+    page_size: int | None = None
 
 
 class MigrationInfo(Struct, frozen=True, rename="kebab"):
@@ -30,7 +30,7 @@ class MigrationInfo(Struct, frozen=True, rename="kebab"):
 
     status: str = ""
     ram: Ram | None = None
-    expected_downtime: Count | None = None  # milliseconds
+    expected_downtime: int | None = None  # milliseconds
 
 
 UNDER_WAY = (
@@ -70,29 +70,33 @@ def note_migration(migration: MigrationEvent | MigrationInfo, memory: Memory) ->
     memory.migrating = migration.status in UNDER_WAY
 
 
+def forget_migration(memory: Memory) -> None:
+    memory.migrating = False
+
+
 def status(info: MigrationInfo, _memory: Memory) -> Iterable[Sample]:
     if info.status:
         yield (info.status,), 1
 
 
-def progress(name: str, help: str, number: Callable[[Ram], float]) -> Family:  # noqa: A002  the exposition format's own word
+def progress(name: str, help: str, number: Callable[[Ram], float | None]) -> Family:  # noqa: A002  the exposition format's own word
     """A row that copies a member of MigrationStats as long as the migration is under way."""
 
     def read(info: MigrationInfo, memory: Memory) -> Iterable[Sample]:
-        if info.ram is not None and memory.migrating:
-            yield (), number(info.ram)
+        if info.ram is not None and memory.migrating and (value := number(info.ram)) is not None:
+            yield (), value
 
     return gauge(name, help, query(QUERY_MIGRATE, read))
 
 
 def expected_downtime(info: MigrationInfo, memory: Memory) -> Iterable[Sample]:
     if info.expected_downtime is not None and memory.migrating:
-        yield (), info.expected_downtime / 1e3
+        yield (), per(info.expected_downtime, 1e3)
 
 
 REMEMBER = (
     Remember("MIGRATION", MigrationEvent, note_migration),
-    Remember("query-migrate", MigrationInfo, note_migration),
+    Remember("query-migrate", MigrationInfo, note_migration, forget_migration),
 )
 
 FAMILIES = (
@@ -116,14 +120,14 @@ FAMILIES = (
         lambda ram: ram.remaining,
     ),
     progress(
-        "qemu_migration_ram_total_bytes",
+        "qemu_migration_ram_size_bytes",
         "Bytes of memory of the VM while migrating, by query-migrate.",
         lambda ram: ram.total,
     ),
     progress(
-        "qemu_migration_dirty_pages_rate",
-        "Pages a second that the guest writes while migrating, by query-migrate.",
-        lambda ram: ram.dirty_pages_rate,
+        "qemu_migration_dirty_bytes_per_second",
+        "Bytes of memory that the guest changes per second while migrating, by query-migrate.",
+        lambda ram: ram.page_size and ram.dirty_pages_rate * ram.page_size,
     ),
     gauge(
         "qemu_migration_expected_downtime_seconds",

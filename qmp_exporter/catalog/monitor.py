@@ -8,8 +8,8 @@ from qmp_exporter.core.read import by, level, moment, once
 
 STATE = Label(
     "state",
-    "What became of the last attempt to reach the monitor.",
-    values=("connecting", "connected", "busy", "missing", "refused", "denied", "foreign", "error"),
+    "The state of the connection to the monitor.",
+    values=("connecting", "connected", "hung", "busy", "missing", "refused", "denied", "foreign", "error"),
 )
 AFTER = Label(
     "after", "Whether the end was announced (SHUTDOWN) or not (crash, kill, detach).", values=("shutdown", "none")
@@ -51,7 +51,8 @@ FAMILIES = (
     ),
     gauge(
         "qemu_monitor_state",
-        "What became of the monitor: 1 for its state, 0 for the others; busy is a connection without a greeting.",
+        "The state of the connection to the monitor: 1 for the one it is in, 0 for the others; hung is a connection on "
+        "which no query was answered for 10 seconds, busy one without a greeting.",
         life("monitor", state),
         labels=(STATE,),
         onehot=True,

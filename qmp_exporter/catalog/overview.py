@@ -204,7 +204,7 @@ def _migration(vm: Vm) -> Migration | None:
     for (status,) in _those_that_hold(vm, "qemu_migration_status"):
         if status != "none":
             transferred, remaining, total = (
-                _only(vm, f"qemu_migration_ram_{what}_bytes") for what in ("transferred", "remaining", "total")
+                _only(vm, f"qemu_migration_ram_{what}_bytes") for what in ("transferred", "remaining", "size")
             )
             return Migration(status, transferred, remaining, total)
     return None

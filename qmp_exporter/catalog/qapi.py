@@ -4,6 +4,6 @@ from typing import Annotated
 
 from msgspec import Meta
 
-# QAPI integers have 64 bits.  A broken peer may send more, which no float can hold: that message is refused.
+# A number that tells one thing from another: QAPI integers have 64 bits, and a reply with a longer one is refused.
+# What is measured is a plain int: one that cannot be true must not spoil the others of its reply (see Samples).
 Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # of what can only grow; a counter below zero is no counter

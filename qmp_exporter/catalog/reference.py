@@ -43,7 +43,7 @@ class Cost(NamedTuple):
 
 
 COSTS = {
-    "monitor": Cost(13, 0, "1 for each name of event that was seen, and 1 more"),
+    "monitor": Cost(14, 0, "1 for each name of event that was seen, and 1 more"),
     "vm": Cost(36, 0, "1 for each rarer reason of a reset or shutdown that was seen"),
     "guest": Cost(17),
     "memory": Cost(3),
@@ -146,7 +146,12 @@ def _queries() -> Iterator[str]:
     yield "`query-commands` once per connection, and of these what QEMU has; nothing else is ever sent.\n"
     yield "| Command | When | And after |"
     yield "|---|---|---|"
-    when = {"connect": "at connect", "poll": "at connect, every poll", "slow": "at connect, every minute at most"}
+    when = {
+        "event": "when needed",
+        "connect": "at connect",
+        "poll": "at connect, every poll",
+        "slow": "at connect, every minute at most",
+    }
     often = ", every poll while there is reason to"
     for query in EVERYTHING.queries:
         after = " ".join(f"`{event}`" for event in query.after)

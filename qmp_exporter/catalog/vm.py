@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from msgspec import Struct, field
 
-from qmp_exporter.catalog.qapi import Int
 from qmp_exporter.core.family import Label, Query, Remember, Sample, counter, event, gauge, life, query, signal
 from qmp_exporter.core.memory import MAX_NAME, Memory
 from qmp_exporter.core.read import by, level, once
@@ -46,13 +45,14 @@ class Watchdog(Struct, frozen=True):
 class RtcChange(Struct, frozen=True):
     """RTC_CHANGE, qapi/misc.json."""
 
-    offset: Int
+    offset: int
 
 
 # Every event after which the run state may be another.  STOP says no reason, RESET turns a stopped VM into `prelaunch`
 # without a word, a migration ends without one.  SHUTDOWN, WATCHDOG and GUEST_PANICKED are not among them: where the
 # state changes, a STOP or a RESET follows, and where QEMU ends it must not be asked (see Agenda.expect_end).
 STATE_EVENTS = ("STOP", "RESUME", "RESET", "SUSPEND", "WAKEUP", "MIGRATION")
+MOVES = ("STOP", "RESUME")  # those of which QEMU sends none unless the run state does change
 
 QUERY_NAME = Query("query-name", NameInfo)
 QUERY_UUID = Query("query-uuid", UuidInfo)
@@ -137,12 +137,21 @@ def note_change(_payload: None, memory: Memory) -> None:
     memory.run_state_hint = memory.at
 
 
+def note_move(_payload: None, memory: Memory) -> None:
+    memory.run_state_hint = memory.run_state_moved = memory.at
+
+
 def note_status(info: StatusInfo, memory: Memory) -> None:
-    """The event that announced the change says when it happened, its query only when it was seen."""
-    if info.status != memory.run_state:
+    """The event that announced the change says when it happened, its query only when it was seen.
+
+    A VM that was resumed and stopped again between two replies has changed, too: twice.
+    """
+    if info.status[:MAX_NAME] != memory.run_state:
         memory.run_state = info.status[:MAX_NAME]
         memory.run_state_since = memory.run_state_hint or memory.at
-    memory.run_state_hint = 0.0
+    elif memory.run_state_moved:
+        memory.run_state_since = memory.run_state_moved
+    memory.run_state_hint = memory.run_state_moved = 0.0
 
 
 def note_watchdog(watchdog: Watchdog, memory: Memory) -> None:
@@ -177,7 +186,7 @@ def cause(ended: Ended, _memory: Memory) -> Iterable[Sample]:
 VITAL = (
     Remember("connected", None, note_version),
     Remember("query-uuid", UuidInfo, note_uuid),
-    *(Remember(name, None, note_change) for name in STATE_EVENTS),
+    *(Remember(name, None, note_move if name in MOVES else note_change) for name in STATE_EVENTS),
     Remember("query-status", StatusInfo, note_status),
     Remember("WATCHDOG", Watchdog, note_watchdog),
 )
@@ -239,5 +248,6 @@ FAMILIES = (
         "qemu_rtc_offset_seconds",
         "How far the guest has moved its clock from the one QEMU gave it, by RTC_CHANGE.",
         event("RTC_CHANGE", RtcChange, lambda change, _memory: (((), change.offset),)),
+        signed=True,
     ),
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from math import inf
 
 from msgspec import Struct
 
@@ -13,6 +14,10 @@ STUCK = 60.0  # seconds after which a query that was never answered no longer ke
 SLOTS = 64  # of a poll interval: VMs that are polled together wake us together, which costs less than one by one
 QUIET = 2.0  # seconds without a query after QEMU has announced its end, which takes it some milliseconds
 STAYS = frozenset({"STOP", "RESET", "RESUME"})  # events that say that QEMU is still there after all (-no-shutdown)
+SHARE = 0.03  # of QEMU's time that one of its queries may take: its main loop does nothing else meanwhile
+REST = 1 / SHARE - 1  # times what the last query took, until the next of its kind
+LONGEST_REST = 3600.0  # seconds; beyond that what was told is too old to be of use
+HUNG = 10.0  # seconds without any answer after which QEMU hangs, as far as anybody can tell
 MAX_FOLLOW_UPS = 8  # in a row while something else is wanted; in a storm a slow QEMU would never be polled otherwise
 MAX_OVERTAKEN = 3  # replies dropped in a row; beyond that a storm would leave the page without any answer at all
 
@@ -39,8 +44,14 @@ class Agenda:
         poll_interval: float,
         often: Callable[[Query], bool] = lambda _: False,
         suits: Callable[[Query], bool] = lambda _: True,
+        needed: Callable[[Query], bool] = lambda _: True,
     ) -> None:
-        """`often`: whether a query that is not always polled is polled now; `suits`: whether this QEMU may be asked."""
+        """What is known of this VM decides on a query.
+
+        `often`: whether one that is not always polled is polled now; `suits`: whether this QEMU may be asked; `needed`:
+        whether an event makes us ask.
+        """
+        self._needed = needed
         self._queries = queries
         self._suits = suits
         self._poll_interval = poll_interval
@@ -55,11 +66,14 @@ class Agenda:
         self._wanted: dict[Query, None] = {}  # wanted because it is time
         self._resync: frozenset[Query] | None = None
         self._sent_at: dict[Query, float] = {}
+        self._ended_at: dict[Query, float] = {}
+        self._took: dict[Query, tuple[float, ...]] = {}  # seconds, of the last two
+        self._failing: set[Query] = set()  # answered by an error last
         self._dropped: dict[Query, int] = {}
-        self._poll_at = self._slow_at = float("inf")
+        self._poll_at = self._slow_at = inf
         self.in_flight: Query | None = None
         self.waits_since: float | None = None  # the time since which nothing that was asked has been answered
-        self._overtaken = self._said_late = False
+        self._overtaken = self._said_late = self._said_hung = False
         self._follow_ups = 0  # asked in a row
         self._ending = False
         self._quiet_until: float | None = None
@@ -80,8 +94,8 @@ class Agenda:
             if query.command in names and query.instead_of_newer not in names and self._suits(query)
         )
         self._settles = _settling(self._offered)
-        self._wanted.update(dict.fromkeys(self._offered))
-        self._resync = frozenset(self._offered)
+        self._resync = frozenset(query for query in self._offered if query.every != "event")
+        self._wanted.update((query, None) for query in self._offered if query in self._resync)
 
     @property
     def offered(self) -> bool:
@@ -101,6 +115,8 @@ class Agenda:
         if self._ending and event in STAYS:
             self._ending, self._quiet_until = False, None
         for query in self._settles.get(event, ()):
+            if not self._needed(query):
+                continue
             self._urgent[query] = None
             if query is self.in_flight:
                 self._overtaken = True
@@ -113,12 +129,14 @@ class Agenda:
         """The query to send now, if any; it counts as sent."""
         if now >= self._poll_at:
             self._poll_at = self._in_a_slot(now + self._poll_interval)
-            self._wanted.update(
-                dict.fromkeys(query for query in self._offered if query.every == "poll" or self._often(query))
-            )
+            self._wanted.update(dict.fromkeys(query for query in self._offered if self._is_polled(query)))
         if now >= self._slow_at:
             self._slow_at = now + max(SLOW_INTERVAL, self._poll_interval)
-            self._wanted.update(dict.fromkeys(query for query in self._offered if query.every == "slow"))
+            self._wanted.update(
+                dict.fromkeys(
+                    query for query in self._offered if query.every == "slow" or self._is_polled_slowly(query)
+                )
+            )
         self._give_up(now)
         if self.in_flight is not None or self._is_quiet(now):
             return None
@@ -145,8 +163,10 @@ class Agenda:
         if self.in_flight is not None:
             at = self._sent_at[self.in_flight] + (STUCK if self._said_late else PATIENCE)
         else:
-            at = min((self._ready_at(query) for query in (*self._urgent, *self._wanted)), default=float("inf"))
+            at = min((self._ready_at(query) for query in (*self._urgent, *self._wanted)), default=inf)
             at = max(at, self._quiet_until or at)
+        if self.waits_since is not None and not self._said_hung:
+            at = min(at, self.waits_since + HUNG)
         return max(0.0, min(at, self._poll_at, self._slow_at) - now)
 
     def late(self, now: float) -> Query | None:
@@ -157,25 +177,48 @@ class Agenda:
         self._said_late = True
         return query
 
-    def answered(self, query: Query) -> bool:
-        """A reply came: is it still true?  If not, the query is wanted again already."""
-        self.waits_since = None
+    def hung(self, now: float) -> bool:
+        """True once, when nothing that was asked has been answered for HUNG seconds."""
+        if self._said_hung or self.waits_since is None or now < self.waits_since + HUNG:
+            return False
+        self._said_hung = True
+        return True
+
+    def answered(self, query: Query, now: float) -> bool:
+        """A reply came: is it still true?  If not, the query is wanted again already.
+
+        One that was overtaken is better than none where QEMU is to have a long rest before it is asked again.
+        """
         overtaken = query is self.in_flight and self._overtaken
-        if query is self.in_flight:
-            self.in_flight = None
-        if overtaken and self._dropped.get(query, 0) < MAX_OVERTAKEN:
+        self._end(query, now)
+        self._failing.discard(query)
+        may_ask_again = self._dropped.get(query, 0) < MAX_OVERTAKEN and self._ready_at(query) - now < PATIENCE
+        if overtaken and may_ask_again:
             self._dropped[query] = self._dropped.get(query, 0) + 1
             return False
         self._dropped.pop(query, None)
         self._done(query)
         return True
 
-    def failed(self, query: Query) -> None:
-        """An error came instead of a reply."""
-        self.waits_since = None
+    def failed(self, query: Query, now: float) -> None:
+        """An error came instead of a reply: it is not polled as often as others until it is answered."""
+        self._end(query, now)
+        self._failing.add(query)
+        self._done(query)
+
+    def _is_polled(self, query: Query) -> bool:
+        return (query.every == "poll" and query not in self._failing) or self._often(query)
+
+    def _is_polled_slowly(self, query: Query) -> bool:
+        return query.every == "poll" and query in self._failing
+
+    def _end(self, query: Query, now: float) -> None:
+        """The answer came: take note of what it cost QEMU."""
+        self.waits_since, self._said_hung = None, False
         if query is self.in_flight:
             self.in_flight = None
-        self._done(query)
+        self._ended_at[query] = now
+        self._took[query] = (*self._took.get(query, ())[-1:], now - self._sent_at.get(query, now))
 
     def _in_a_slot(self, at: float) -> float:
         """The beginning of the slot in which this time is; all VMs polled as often have the same slots."""
@@ -206,7 +249,14 @@ class Agenda:
             self._wanted[query] = None
 
     def _ready_at(self, query: Query) -> float:
-        return self._sent_at.get(query, float("-inf")) + query.spacing
+        """When QEMU has had its rest from the last one, in proportion to what that took.
+
+        What a query takes may be due to others, whom QEMU's main loop serves as well: the quicker of the last two
+        counts.  One that reads memory alone never costs much, and may be asked with the next poll at any rate.
+        """
+        longest = LONGEST_REST if query.reads_images else self._poll_interval
+        rest = min(REST * min(self._took.get(query, (0.0,))), longest)
+        return max(self._ended_at.get(query, -inf), self._sent_at.get(query, -inf)) + max(query.spacing, rest)
 
 
 @lru_cache(maxsize=64)

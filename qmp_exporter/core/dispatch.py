@@ -55,6 +55,8 @@ class Dispatch:
         self.index = {family.name: index for index, family in enumerate(families)}
         self.recent = Sources(families)
         self._feeds = self._compile(remember)
+        self._unsaid = {row.name: row.unsaid for row in remember if row.unsaid}
+        self._only_told_by = self._sole_replies()
         self.zeros = tuple(
             (index, family) for index, family in enumerate(families) if family.counts_events and family.sources
         )
@@ -77,6 +79,13 @@ class Dispatch:
     def feeds(self, name: str) -> tuple[Feed, ...]:
         return self._feeds.get(name, ())
 
+    def unanswered(self, name: str, samples: Samples, memory: Memory) -> None:
+        """QEMU answers this query by an error: what it told before holds no longer."""
+        if unsaid := self._unsaid.get(name):
+            unsaid(memory)
+        for index in self._only_told_by.get(name, ()):
+            samples.replace(index, ())
+
     def foreseen(self, family: Family, memory: Memory) -> Iterable[Labels]:
         """The combinations of labels under which a counter can be expected to count."""
         if family.only_where and not family.only_where(memory):
@@ -90,6 +99,17 @@ class Dispatch:
             if bare in seen:
                 raise ValueError(f"{family.name} and {seen[bare]} are one family in OpenMetrics")
             seen[bare] = family.name
+
+    def _sole_replies(self) -> dict[str, list[int]]:
+        """The families by the one reply that tells the whole truth about them; some have two, and keep the other's."""
+        newer = {query.reply: query.instead_of_newer for query in self.queries}
+        told: dict[str, list[int]] = {}
+        for index, family in enumerate(self.families):
+            names = {source.name for source in family.sources if source.replaces}
+            if len({newer.get(name) or name for name in names}) == 1:
+                for name in names:
+                    told.setdefault(name, []).append(index)
+        return told
 
     def _compile(self, remember: tuple[Remember, ...]) -> dict[str, tuple[Feed, ...]]:
         grouped: dict[str, dict[Any, tuple[list[Note[Any]], list[tuple[int, Apply, Read[Any]]]]]] = {}

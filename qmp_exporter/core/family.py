@@ -57,7 +57,7 @@ class Label:
 
 LE = Label("le", "Upper bound of a bucket, in the unit of the metric.", limit=None)  # what a histogram has besides
 
-Cadence = Literal["connect", "poll", "slow"]
+Cadence = Literal["event", "connect", "poll", "slow"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # one of a kind: hashed as itself, which is cheap
@@ -65,9 +65,13 @@ class Query:
     """A command that may be sent to a monitor.  The catalog's queries are the allow-list: nothing else leaves.
 
     `every`: asked at each connect, and besides with each poll, or at the slow cadence of those that touch image files
-    or tell what hardly changes.  `often_while`: asked with each poll as long as this holds.
+    or tell what hardly changes; `event`: only after an event.  `often_while`: asked with each poll as long as this
+    holds.
     `after`: events that this query settles; a reply that one of them overtook is dropped and asked again.
-    `spacing`: seconds between two of them, so that a storm of events costs QEMU's main loop little.
+    `needed_when`: those events make us ask only where this holds.
+    `spacing`: seconds from the answer to the next query at least, so that a storm of events costs QEMU's main loop
+    little; where an answer took long it is more (see Agenda).
+    `reads_images`: it looks at image files in QEMU's main loop, which takes the longer the more of them a disk has.
     `instead_of_newer`: not sent where QEMU has that newer command.  `since`: not sent to a QEMU before this one.
     `arguments`: a JSON object.  `of`: what tells it from others that ask the same command for something else.
     """
@@ -79,6 +83,8 @@ class Query:
     spacing: float = 0.05
     instead_of_newer: str = ""
     often_while: Callable[[Memory], bool] | None = None
+    needed_when: Callable[[Memory], bool] | None = None
+    reads_images: bool = False
     since: tuple[int, ...] = ()
     arguments: bytes = b""
     of: str = ""
@@ -95,15 +101,19 @@ class Source(NamedTuple):
     name: str
     payload: Any  # the type to decode into; None: the payload is not looked at
     read: Read[Any]
-    replaces: bool  # a reply is the whole truth about its family; an event is one change to it
+    replaces: bool  # its rows tell the whole truth about the family, as those of a reply do; else one change to it
 
 
 class Remember(NamedTuple):
-    """A row that feeds no metric, but the memory that other rows read.  Runs before them."""
+    """A row that feeds no metric, but the memory that other rows read.  Runs before them.
+
+    `unsaid`: what to do where a query that told it before is answered by an error now.
+    """
 
     name: str
     payload: Any
     note: Note[Any]
+    unsaid: Callable[[Memory], None] | None = None
 
 
 ANY_EVENT = "any event"
@@ -141,6 +151,7 @@ class Family:
 
     `onehot`: the last label holds a state; `read` yields the state that is, and every other one becomes 0.
     `lasting`: a gauge about our link, which stays when the monitor is lost.
+    `signed`: a gauge that may be below 0; of any other a value below 0 is left out.
     `only_where`: a counter that starts at 0 only where this holds: few VMs have what it is about.
     """
 
@@ -151,6 +162,7 @@ class Family:
     sources: tuple[Source, ...]
     onehot: bool = False
     lasting: bool = False
+    signed: bool = False
     only_where: Callable[[Memory], bool] | None = None
 
     def __post_init__(self) -> None:
@@ -196,5 +208,6 @@ def gauge(
     labels: tuple[Label, ...] = (),
     onehot: bool = False,
     lasting: bool = False,
+    signed: bool = False,
 ) -> Family:
-    return Family("gauge", name, help, labels, sources, onehot, lasting)
+    return Family("gauge", name, help, labels, sources, onehot, lasting, signed)

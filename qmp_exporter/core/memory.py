@@ -35,7 +35,9 @@ class Devices:
         self.has_quorum = False
         self._by_node: dict[str, str] = {}
         self._below: dict[str, str] = {}  # the same of nodes below those: the file of an image, its backing images
+        self._above: dict[str, str] = {}  # and of nodes above: the filter that a job puts between a device and its node
         self._strangers: set[str] = set()
+        self._homeless: set[str] = set()  # strangers that no device had when all nodes were listed
 
     def learn(self, attached: Iterable[Attached]) -> None:
         """Take the whole truth about what is attached."""
@@ -45,8 +47,13 @@ class Devices:
             name = device_name(one.device, one.qdev, one.node)
             names[name] = None
             if one.node:
-                by_node[one.node[:MAX_NAME]] = name
-        self.news |= tuple(names) != self.names
+                node = one.node[:MAX_NAME]
+                by_node[node] = name if by_node.get(node, name) == name else node
+        names |= dict.fromkeys(by_node.values())  # a node of several devices has its own name: that is counted, too
+        if tuple(names) != self.names:
+            self.news = True
+            self._homeless = set()
+            self._above = {node: name for node, name in self._above.items() if name in names}
         self.gone = (self.gone | frozenset(self.names)) - names.keys()
         self.names, self._by_node = tuple(names), by_node
         self._recognize(by_node)
@@ -59,6 +66,27 @@ class Devices:
             below[key] = name if below.get(key, name) == name else key
         self._below = below
         self._recognize(below)
+
+    def learn_all(self, nodes: Iterable[tuple[str, Iterable[str]]]) -> None:
+        """Take all nodes there are, each with those below it, the nearest first.
+
+        A job puts a filter node between a device and its node.  Until QEMU 9.2 events name it, and no list of devices
+        does: it belongs to whom the first known node below it belongs.
+        """
+        above: dict[str, str] = {}
+        for node, below in islice(nodes, MAX_BELOW):
+            owners = (self._by_node.get(one[:MAX_NAME]) or self._below.get(one[:MAX_NAME]) for one in below)
+            owner = next(filter(None, owners), None)
+            if owner:
+                above[node[:MAX_NAME]] = owner
+        self._above = above
+        self._recognize(above)
+        self._homeless = set(self._strangers)
+
+    @property
+    def has_strangers(self) -> bool:
+        """Events named nodes of which it is not known yet whose they are."""
+        return not self._strangers <= self._homeless
 
     def learn_trays(self, names: Iterable[str]) -> None:
         trays = tuple(names)
@@ -74,7 +102,7 @@ class Devices:
         if device or qdev:
             return device_name(device, qdev, node)
         node = node[:MAX_NAME]
-        known = self._by_node.get(node) or self._below.get(node)
+        known = self._by_node.get(node) or self._below.get(node) or self._above.get(node)
         if known:
             return known
         if node and len(self._strangers) < MAX_STRANGERS:
@@ -90,15 +118,19 @@ class Devices:
 
 
 def device_name(device: str, qdev: str, node: str) -> str:
-    return (device or _bare(qdev) or node or UNKNOWN_DEVICE)[:MAX_NAME]
+    return (device or bare(qdev) or node or UNKNOWN_DEVICE)[:MAX_NAME]
 
 
-def _bare(qdev: str) -> str:
-    """/machine/peripheral/virtio-disk0/virtio-backend -> virtio-disk0; a bare id stays as it is."""
+def bare(qdev: str) -> str:
+    """/machine/peripheral/virtio-disk0/virtio-backend -> virtio-disk0; a bare id stays as it is.
+
+    What else a path has is kept, for it tells two devices apart: /machine/peripheral/scsi0/scsi0.0/legacy[1] ->
+    scsi0/scsi0.0/legacy[1], /machine/system.flash1 -> system.flash1.  Unlike the node, a path never changes.
+    """
     if not qdev.startswith("/machine/"):
         return qdev
-    parts = qdev.split("/")  # "", "machine", "peripheral" or "unattached", the id, the device's own parts
-    return parts[3] if len(parts) > 3 else ""
+    name = qdev.removeprefix("/machine/").removesuffix("/virtio-backend")
+    return name.removeprefix("peripheral/").removeprefix("peripheral-anon/")
 
 
 VncClient = tuple[
@@ -192,10 +224,12 @@ class Memory:
         "last_uuid",
         "migrating",
         "name",
+        "netdevs",
         "ports",
         "replaced",
         "run_state",
         "run_state_hint",
+        "run_state_moved",
         "run_state_since",
         "stat_types",
         "uuid",
@@ -214,13 +248,15 @@ class Memory:
         self.vcpu_paths: dict[str, int] = {}  # QOM path of each vCPU, as it said, too
         self.stat_types: dict[tuple[str, str], str] = {}  # StatsType by target and name
         self.ports = Ports()
+        self.netdevs: dict[str, bool] = {}  # whether the other end of each is connected
         self.has_balloon = False
         self.migrating = False  # a migration is under way, outgoing or incoming
         self.last_uuid = ""  # of the last VM that had one
         self.replaced = False  # it is another VM than the last one; for whoever looks to reset
         self.run_state = ""  # as query-status said last
         self.run_state_since = 0.0
-        self.run_state_hint = 0.0  # when an event said that the run state was changing
+        self.run_state_hint = 0.0  # when an event said that the run state may be changing
+        self.run_state_moved = 0.0  # when an event said that it has changed, be it back to what it was
         self.ending = False  # the end of this QEMU was announced
 
     def is_qemu(self, since: tuple[int, ...]) -> bool:
@@ -239,7 +275,8 @@ class Memory:
         self.vnc = VncClients()
         self.vcpu_threads, self.vcpu_paths, self.stat_types = {}, {}, {}
         self.ports = Ports()
+        self.netdevs = {}
         self.has_balloon = self.migrating = False
         self.run_state = ""
-        self.run_state_hint = 0.0
+        self.run_state_hint = self.run_state_moved = 0.0
         self.ending = False

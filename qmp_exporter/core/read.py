@@ -1,11 +1,13 @@
 """The few shapes in which a payload is read; a row that needs another writes a function beside it."""
 
 from collections.abc import Callable
+from math import inf
 from operator import attrgetter
 from typing import Any
 
 from .family import Read, Sample
 from .memory import Memory
+from .samples import MAX_VALUE
 
 ONE: tuple[Sample, ...] = (((), 1),)
 
@@ -26,6 +28,11 @@ def by(*members: str) -> Read[Any]:
 def value(member: str) -> Read[Any]:
     """A member as it is."""
     return lambda payload, _memory: (((), getattr(payload, member)),)
+
+
+def per(count: int, unit: float) -> float:
+    """A count in another unit, of which `unit` make one; one that is too large for QEMU's own integers is infinite."""
+    return count / unit if count <= MAX_VALUE else inf
 
 
 def moment(_payload: Any, memory: Memory) -> tuple[Sample, ...]:

@@ -6,7 +6,7 @@ query-commands said: only then are all queries of a connect answered, as they we
 """
 
 from collections.abc import Callable, Iterable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct, field
@@ -30,9 +30,11 @@ class _Line(Struct):
 class _Sent(Struct):
     execute: str
     id: int
+    arguments: dict[str, Any] = {}
 
 
 _decode_line = msgspec.json.Decoder(_Line).decode
+_decode_arguments = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_sent = msgspec.json.Decoder(_Sent).decode
 
 
@@ -48,16 +50,17 @@ def replay(
     session = [_parse(number, text) for number, text in enumerate(lines, start=1)]
     began = _began(session)
     vm = Vm(dispatch, poll_interval=float("inf"), at=began)
-    queries = {query.command: query for query in dispatch.queries if not query.instead_of_newer}
+    queries = {_asks(query): query for query in dispatch.queries if not query.instead_of_newer}
     offered = {line.msg.execute for line in session if isinstance(line.msg, _Sent)}
     asked: dict[int, Query] = {}
     at = began
     for number, line in enumerate(session, start=1):
         at = began + line.t
         if isinstance(line.msg, _Sent):
-            if line.msg.execute in queries:
-                asked[line.msg.id] = queries[line.msg.execute]
-                vm.agenda.ask(asked[line.msg.id], line.t)
+            query = queries.get((line.msg.execute, _canonical(line.msg.arguments)))
+            if query is not None:
+                asked[line.msg.id] = query
+                vm.agenda.ask(query, line.t)
             continue
         try:
             message = decode(line.msg)
@@ -69,6 +72,15 @@ def replay(
     if ended:
         vm.disconnected(at)
     return vm
+
+
+def _asks(query: Query) -> tuple[str, bytes]:
+    """What tells a query from others on the wire."""
+    return query.command, _canonical(_decode_arguments(query.arguments) if query.arguments else {})
+
+
+def _canonical(arguments: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(arguments, order="sorted")
 
 
 class _Parsed(NamedTuple):
@@ -105,7 +117,7 @@ def _hear(vm: Vm, message: Message, asked: dict[int, Query], at: float, now: flo
             vm.connected(message, at, now, chance=0.0)
         case Reply(identifier, value):
             if query := asked.pop(identifier, None):
-                vm.reply(query, value, at)
+                vm.reply(query, value, at, now)
         case Failure(identifier):
             if query := asked.pop(identifier, None):
-                vm.failure(query, at)
+                vm.failure(query, at, now)

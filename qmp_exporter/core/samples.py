@@ -28,6 +28,12 @@ def _common(samples: tuple[Sample, ...]) -> Mapping[Labels, float]:
 
 NONE = alike(())
 STATES = frozenset((0.0, 1.0))
+MAX_VALUE = 2**63 - 1  # of what QEMU measures; a guest can make its balloon tell more
+
+
+def in_range(value: float, *, signed: bool = False) -> bool:
+    """Whether it can be true of anything that QEMU counts or measures."""
+    return (-MAX_VALUE if signed else 0) <= value <= MAX_VALUE
 
 
 class Samples:
@@ -40,15 +46,18 @@ class Samples:
 
     What a counter counted of a disk just before it was unplugged must still be seen: such a series is `leaving`, and
     ends some time after a scrape has had it.
+
+    A value that is out of range spoils its own sample only, which is absent then.
     """
 
-    __slots__ = ("_ended", "_families", "_known", "_leaving", "dirty", "limited", "values")
+    __slots__ = ("_ended", "_families", "_known", "_leaving", "dirty", "limited", "spoilt", "values")
 
     def __init__(self, families: tuple[Family, ...]) -> None:
         self._families = families
         self.values: list[Mapping[Labels, float]] = [NONE] * len(families)
         self.dirty: set[int] = set()
         self.limited = 0  # samples that found no room for a new value of an open label
+        self.spoilt = ""  # the family of a value that was out of range, for whoever looks to reset
         self._known: dict[str, set[str]] = {}  # the values of each open label; some may be gone by now
         self._ended = False  # series ended since they were gathered last
         self._leaving: dict[tuple[int, Labels], float | None] = {}  # when they were scraped first since they are gone
@@ -69,7 +78,12 @@ class Samples:
     def put(self, index: int, changes: Iterable[Sample]) -> None:
         """An event: these have a new value."""
         values = self._own(index)
+        family = self._families[index]
         for labels, value in changes:
+            if not in_range(value, signed=family.signed):
+                self.spoilt = family.name
+                self._end(((index, labels),))
+                continue
             clean = labels if labels in values else self._admit(index, labels)
             if values.get(clean) != value:
                 values[clean] = value
@@ -79,9 +93,14 @@ class Samples:
         """A reply: these and no others, but for what is leaving."""
         old = self.values[index]
         new: dict[Labels, float] = {}
-        kind = self._families[index].kind
+        family = self._families[index]
+        kind = family.kind
         adds_up = kind != "gauge"  # of two by one name: their sum, or the one that was said last
+        least = -MAX_VALUE if family.signed else 0
         for labels, value in changes:
+            if not least <= value <= MAX_VALUE:
+                self.spoilt = family.name
+                continue
             key = labels if labels in old else self._admit(index, labels, new)
             new[key] = value + new[key] if adds_up and key in new else value
         if kind == "counter" and (self._leaving or new.keys() != old.keys()):
@@ -137,7 +156,7 @@ class Samples:
 
     def _end(self, leaving: Collection[tuple[int, Labels]]) -> None:
         for index, labels in leaving:
-            del self._leaving[index, labels]
+            self._leaving.pop((index, labels), None)
             if self._own(index).pop(labels, None) is not None:
                 self._changed(index)
 

@@ -35,7 +35,7 @@ class Vm:
         self.memory = Memory()
         self._recent = Recent(dispatch.recent)
         queries = tuple(query for query in dispatch.queries if query.command not in unasked)
-        self.agenda = Agenda(queries, poll_interval, self._often, self._suits)
+        self.agenda = Agenda(queries, poll_interval, self._often, self._suits, self._needed)
         self.monitor_state = ""
         self._resynced = False
         self._seeded = False
@@ -49,7 +49,7 @@ class Vm:
         """What became of the monitor: one of the values of qemu_monitor_state.  True if that is new."""
         changed = state != self.monitor_state
         self.monitor_state = state
-        if state != "connected":  # events may have come before an attempt failed
+        if state not in {"connected", "hung"}:  # events may have come before an attempt failed
             self._forget()
         if changed:
             self._life("monitor", at, state)
@@ -84,21 +84,25 @@ class Vm:
             feed.read(self.samples, self.memory, event)
         if event.name.isupper():  # as all of QEMU's are; a broken peer must not speak in the name of a query or a life
             ending = self.memory.ending
-            self.agenda.happened(event.name)
-            self._feed(event.name, event.data)
+            try:
+                self._feed(event.name, event.data)
+            finally:
+                self.agenda.happened(event.name)  # what it taught us may decide whether to ask
             if self.memory.ending and not ending:
                 self.agenda.expect_end()
 
-    def reply(self, query: Query, value: Raw, at: float) -> bool:
+    def reply(self, query: Query, value: Raw, at: float, now: float) -> bool:
         """The reply to a query of the agenda.  False if it was overtaken by an event and is asked again.
+
+        `now` is on the agenda's clock.
 
         :raise BadMessage: it has a wrong shape; the query counts as answered.
         """
-        self._life(ANY_REPLY, at, query.command)
+        self._alive(query, at)
         try:
             if query is QUERY_COMMANDS:
-                self._offer(query, value)
-            elif self.agenda.answered(query):
+                self._offer(query, value, now)
+            elif self.agenda.answered(query, now):
                 self._feed(query.reply, value)
             else:
                 return False
@@ -106,13 +110,18 @@ class Vm:
             self._note_resync(at)
         return True
 
-    def failure(self, query: Query, at: float) -> None:
-        """An error instead of a reply: QEMU is alive, and has nothing to say to this."""
-        self._life(ANY_REPLY, at, query.command)
-        self.agenda.failed(query)
+    def failure(self, query: Query, at: float, now: float) -> None:
+        """An error instead of a reply: QEMU is alive, and has nothing to say to this (any more)."""
+        self._alive(query, at)
+        self.agenda.failed(query, now)
         if query is QUERY_COMMANDS:
             self.agenda.offer(None)
+        self._dispatch.unanswered(query.reply, self.samples, self.memory)
         self._note_resync(at)
+
+    def hung(self, at: float) -> None:
+        """Nothing was answered for long.  The next answer ends it."""
+        self.monitor("hung", at)
 
     def process(self, info: ProcessInfo | None, at: float) -> None:
         """What the host says of QEMU's process; None if it says nothing."""
@@ -147,14 +156,22 @@ class Vm:
     def _suits(self, query: Query) -> bool:
         return self.memory.is_qemu(query.since)
 
+    def _needed(self, query: Query) -> bool:
+        return query.needed_when is None or query.needed_when(self.memory)
+
+    def _alive(self, query: Query, at: float) -> None:
+        if self.monitor_state == "hung":
+            self.monitor("connected", at)
+        self._life(ANY_REPLY, at, query.command)
+
     def _forget(self) -> None:
         for index in self._dispatch.perishable:
             self.samples.clear(index)
         self.memory.forget_monitor()
 
-    def _offer(self, query: Query, value: Raw) -> None:
+    def _offer(self, query: Query, value: Raw, now: float) -> None:
         commands = None  # it will not say: an unknown command costs one error reply
-        self.agenda.answered(query)
+        self.agenda.answered(query, now)
         try:
             commands = [info.name for info in typed(_decode_commands, value)]
         finally:
@@ -169,6 +186,9 @@ class Vm:
                 bad = error
                 continue
             feed.read(self.samples, self.memory, read)
+        if self.samples.spoilt:
+            bad = BadMessage("range", f"a number of {name} is out of range: {self.samples.spoilt} is without it")
+            self.samples.spoilt = ""
         if self.memory.replaced:
             self._begin_anew()
         if self.memory.devices.news:

@@ -55,14 +55,14 @@ class Selfstats:
         )
         self.bad_messages = Counter(
             "qmp_exporter_bad_messages_total",
-            "Messages of a monitor that were no QMP, by what was wrong with them.",
+            "Messages of a monitor that were no QMP or held a number that cannot be true, by what was wrong with them.",
             ("reason",),
             registry=registry,
         )
-        for reason in ("json", "utf8", "depth", "shape", "size", "truncated", "unexpected"):
+        for reason in ("json", "utf8", "depth", "shape", "size", "truncated", "unexpected", "range"):
             self.bad_messages.labels(reason)
         self.dropped = Counter(
-            "qmp_exporter_dropped_total",
+            "qmp_exporter_messages_dropped_total",
             "Messages that were good but could not be used (late: a reply to a query that was given up on; early: an "
             "event of a VM that dialled in, when there was no more room for it until the VM is watched).",
             ("reason",),
@@ -138,7 +138,7 @@ class Selfstats:
             registry=registry,
         )
         self._refused = Gauge(
-            "qmp_exporter_refused",
+            "qmp_exporter_targets_refused",
             "Sockets and files found that give no target: their name is unfit (name), somebody else is the owner "
             "(owner), there is no permission to look at them (denied), the file is wrong and what it said before holds "
             "(mistake), there are too many (many).",

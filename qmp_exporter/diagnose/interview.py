@@ -157,10 +157,10 @@ class Interview:
     def _take(self, query: Query, reply: Reply | Failure) -> None:
         if isinstance(reply, Failure):
             self._errors[query] = reply.reason
-            self.vm.failure(query, time.time())
+            self.vm.failure(query, time.time(), self._heard_at)
             return
         try:
-            self.vm.reply(query, reply.value, time.time())
+            self.vm.reply(query, reply.value, time.time(), self._heard_at)
         except BadMessage as bad:
             self._errors[query] = f"unreadable: {bad}"
 

@@ -116,7 +116,7 @@ def _answer(vm: Vm, simulated: SimulatedVm, queries: Iterable[Query]) -> None:
         if query.command not in COMMANDS:
             continue
         vm.agenda.ask(query, 0.0)
-        vm.reply(query, Raw(msgspec.json.encode(execute(simulated, Request(query.command, {}, {})))), time.time())
+        vm.reply(query, Raw(msgspec.json.encode(execute(simulated, Request(query.command, {}, {})))), time.time(), 0.0)
 
 
 def _all() -> Dirty:

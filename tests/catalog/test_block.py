@@ -3,6 +3,7 @@
 import pytest
 
 from play import Story
+from qmp_exporter.catalog.disk import QUERY_NODES
 from qmp_exporter.core.memory import MAX_STRANGERS
 
 VIRTIO = "/machine/peripheral/virtio-disk0/virtio-backend"
@@ -96,6 +97,136 @@ def test_it_moves_even_if_other_replies_came_first_that_did_not_know_the_node():
     story.answers("query-block", [CD, BLOCKDEV])
     story.says(errors("virtio-disk0"), 1)
     story.says_nothing_of(errors("libvirt-1-format"))
+
+
+# --- a job puts a filter node between a disk and its node, which until QEMU 9.2 events name and no list of disks does
+
+FILTER = {"node-name": "#block119", "parent": {"node-name": "libvirt-1-format", "stats": {}}, "stats": {}}
+BELOW_IT = [
+    {"node-name": "libvirt-1-format", "parent": {"node-name": "libvirt-1-storage", "stats": {}}, "stats": {}},
+    {"node-name": "libvirt-1-storage", "stats": {}},
+]
+STATS = {"device": "", "qdev": VIRTIO, "node-name": "libvirt-1-format", "stats": {}}
+NODES = "query-blockstats of nodes"
+
+
+def mirrored() -> Story:
+    """A disk is being mirrored, and its first error has just come."""
+    story = with_disks(BLOCKDEV)
+    story.answers("query-blockstats", [STATS])
+    fails(story, node_name="#block119", nospace=True)
+    return story
+
+
+def test_an_error_of_the_filter_of_a_job_is_that_of_its_disk():
+    story = mirrored()
+    story.answers(NODES, [FILTER, *BELOW_IT])
+    story.says(errors("virtio-disk0"), 1)
+    story.says('qemu_block_io_nospace_errors_total{device="virtio-disk0"}', 1)
+    assert "#block119" not in str(story.page())
+    fails(story, node_name="#block119")
+    story.says(errors("virtio-disk0"), 2)
+    story.vm.heard()
+    assert [labels.get("device") for one, labels in story.vm.happenings() if one.event == "BLOCK_IO_ERROR"] == [
+        "virtio-disk0"
+    ]
+
+
+def test_all_nodes_are_listed_when_a_stranger_is_named_and_not_again():
+    story = with_disks(BLOCKDEV)
+    fails(story, node_name="libvirt-1-format")
+    assert story.vm.agenda.next(story.now + 2.0) is not QUERY_NODES
+    fails(mirror := mirrored(), node_name="#block119")
+    assert mirror.vm.agenda.next(mirror.now + 2.0) is QUERY_NODES
+    mirror.replies(NODES, [FILTER, *BELOW_IT])
+    fails(mirror, node_name="#block119")
+    assert mirror.vm.agenda.next(mirror.now + 2.0) is not QUERY_NODES
+
+
+def test_a_node_of_nobody_keeps_its_name_and_is_looked_for_once():
+    story = with_disks(BLOCKDEV)
+    fails(story, node_name="stray")
+    story.answers(NODES, [{"node-name": "stray", "stats": {}}, *BELOW_IT])
+    fails(story, node_name="stray")
+    story.says(errors("stray"), 2)
+    assert story.vm.agenda.next(story.now + 2.0) is not QUERY_NODES
+
+
+def test_filters_on_filters_and_on_backing_images_are_those_of_their_disk_too():
+    story = with_disks(BLOCKDEV)
+    base = {"node-name": "base", "stats": {}}
+    story.answers("query-blockstats", [STATS | {"backing": base}])
+    fails(story, node_name="#block200")
+    fails(story, node_name="#block300")
+    over = {"node-name": "#block200", "parent": FILTER, "stats": {}}
+    story.answers(NODES, [over, {"node-name": "#block300", "parent": base, "stats": {}}, FILTER, *BELOW_IT])
+    story.says(errors("virtio-disk0"), 2)
+
+
+def test_a_new_filter_for_each_job_uses_up_no_room_for_devices():
+    story = with_disks(BLOCKDEV)
+    story.answers("query-blockstats", [STATS])
+    for number in range(1000):
+        fails(story, node_name=f"#block{number}")
+        story.answers(NODES, [FILTER | {"node-name": f"#block{number}"}, *BELOW_IT])
+    story.says(errors("virtio-disk0"), 1000)
+    story.says_nothing_of(errors("other"))
+
+
+def test_a_filter_is_forgotten_with_its_disk():
+    story = mirrored()
+    story.answers(NODES, [FILTER, *BELOW_IT])
+    story.answers("query-block", [CD])
+    fails(story, node_name="#block119")
+    story.says(errors("#block119"), 1)
+
+
+# --- a name that stays, and one for each
+
+
+def test_a_disk_that_is_no_device_of_anybody_is_called_by_its_path_whatever_its_node_is():
+    story = Story()
+    for node in ("pf1", "#block155", "pf1", "#block383"):
+        flash = {"device": "", "qdev": "/machine/system.flash1", "node-name": node, "stats": {"wr_bytes": 2}}
+        story.answers("query-blockstats", [flash])
+        story.says('qemu_block_written_bytes_total{device="system.flash1"}', 2)
+        assert not [sample for sample in story.page() if f'device="{node}"' in sample]
+
+
+@pytest.mark.parametrize(
+    ("qdev", "name"),
+    [
+        ("/machine/peripheral/scsi0/scsi0.0/legacy[1]", "scsi0/scsi0.0/legacy[1]"),
+        ("/machine/peripheral-anon/device[1]", "device[1]"),
+        ("/machine/unattached/device[1]", "unattached/device[1]"),
+        ("/machine/system.flash0", "system.flash0"),
+    ],
+)
+def test_a_path_is_a_name_that_no_other_device_has(qdev, name):
+    story = with_disks({"device": "", "qdev": qdev, "io-status": "ok", "inserted": {"node-name": "disk"}})
+    story.says(f'qemu_block_io_status{{device="{name}",status="ok"}}', 1)
+
+
+def test_an_error_of_a_node_that_two_devices_share_is_counted_for_the_node():
+    story = Story(version="7.2.22")
+    paths = [{"device": "", "qdev": f"path{number}", "inserted": {"node-name": "hd0"}} for number in range(2)]
+    story.answers("query-block", paths)
+    story.says(errors("hd0"), 0)
+    fails(story, node_name="hd0")
+    story.says(errors("hd0"), 1)
+    story.says(errors("path0"), 0)
+    story.says(errors("path1"), 0)
+
+
+# --- what QEMU does not tell any more is absent
+
+
+def test_a_query_that_begins_to_fail_ends_what_it_told_alone():
+    story = with_disks(BLOCKDEV | {"io-status": "failed"})
+    fails(story, node_name="libvirt-1-format")
+    story.refuses("query-block")
+    story.says_nothing_of("qemu_block_io_status")
+    story.says(errors("virtio-disk0"), 1)
 
 
 def test_nodes_that_nobody_ever_names_are_bounded():

@@ -44,10 +44,10 @@ CORE = {
     "qemu_spice_connections_total": ("counter", ()),
     "qemu_spice_initializations_total": ("counter", ()),
     "qemu_spice_disconnections_total": ("counter", ()),
-    "qemu_block_job_offset_bytes": ("gauge", ("job", "type")),
-    "qemu_block_job_length_bytes": ("gauge", ("job", "type")),
-    "qemu_block_job_speed_limit_bytes_per_second": ("gauge", ("job", "type")),
-    "qemu_block_job_status": ("gauge", ("job", "type", "status")),
+    "qemu_block_job_offset_bytes": ("gauge", ("job_id", "type")),
+    "qemu_block_job_length_bytes": ("gauge", ("job_id", "type")),
+    "qemu_block_job_speed_limit_bytes_per_second": ("gauge", ("job_id", "type")),
+    "qemu_block_job_status": ("gauge", ("job_id", "type", "status")),
     "qemu_block_jobs_finished_total": ("counter", ("type", "result")),
     "qemu_block_job_errors_total": ("counter", ("operation", "action")),
     "qemu_block_read_bytes_total": ("counter", ("device",)),
@@ -78,8 +78,8 @@ BEYOND = {
     "qemu_block_latency_seconds": ("histogram", ("device", "operation", "le")),
     "qemu_quorum_failures_total": ("counter", ()),
     "qemu_quorum_bad_reports_total": ("counter", ("type",)),
-    "qemu_pr_manager_connected": ("gauge", ("id",)),
-    "qemu_serial_port_open": ("gauge", ("id",)),
+    "qemu_pr_manager_connected": ("gauge", ("manager",)),
+    "qemu_serial_port_open": ("gauge", ("port",)),
     "qemu_balloon_actual_bytes": ("gauge", ()),
     "qemu_memory_base_bytes": ("gauge", ()),
     "qemu_memory_plugged_bytes": ("gauge", ()),
@@ -87,8 +87,8 @@ BEYOND = {
     "qemu_migration_status": ("gauge", ("status",)),
     "qemu_migration_ram_transferred_bytes": ("gauge", ()),
     "qemu_migration_ram_remaining_bytes": ("gauge", ()),
-    "qemu_migration_ram_total_bytes": ("gauge", ()),
-    "qemu_migration_dirty_pages_rate": ("gauge", ()),
+    "qemu_migration_ram_size_bytes": ("gauge", ()),
+    "qemu_migration_dirty_bytes_per_second": ("gauge", ()),
     "qemu_migration_expected_downtime_seconds": ("gauge", ()),
     "qemu_netdev_connected": ("gauge", ("netdev",)),
     "qemu_device_unplug_errors_total": ("counter", ()),
@@ -104,7 +104,7 @@ BEYOND = {
 }
 ALL = CORE | BEYOND
 
-MONITOR_STATES = {"connecting", "connected", "busy", "missing", "refused", "denied", "foreign", "error"}
+MONITOR_STATES = {"connecting", "connected", "hung", "busy", "missing", "refused", "denied", "foreign", "error"}
 RUN_STATES = {
     "debug", "finish-migrate", "inmigrate", "internal-error", "io-error", "paused", "postmigrate", "prelaunch",
     "restore-vm", "running", "save-vm", "shutdown", "suspended", "watchdog", "guest-panicked", "colo",
@@ -162,7 +162,7 @@ CLOSED = {
     ("qemu_quorum_bad_reports_total", "type"): {"read", "write", "flush", "unknown"},
     ("qemu_migration_status", "status"): MIGRATION_STATUS | {"unknown"},
 }  # fmt: skip
-OPEN = {"device", "job", "event", "name", "uuid", "version", "id", "netdev", "vcpu", "le", "stat"}
+OPEN = {"device", "job_id", "event", "name", "uuid", "version", "manager", "port", "netdev", "vcpu", "le", "stat"}
 
 # What stands at 0 as soon as a VM with one disk and one CD-ROM drive is connected, and nothing besides.
 ZERO = {

@@ -62,7 +62,7 @@ def test_a_migration_costs_once_it_was_there():
     story = with_disks(1)
     story.answers("query-migrate", {"status": "completed"})
     assert besides(story) == {"migration": 18}
-    ram = {"transferred": 1, "remaining": 1, "total": 1}
+    ram = {"transferred": 1, "remaining": 1, "total": 1, "page-size": 4096}
     story.answers("query-migrate", {"status": "active", "ram": ram, "expected-downtime": 1})
     assert besides(story) == {"migration": 18 + 5}
 

@@ -3,6 +3,7 @@
 import pytest
 
 from play import Story
+from qmp_exporter.catalog.device import MAX_NETDEVS
 from qmp_exporter.core.memory import MAX_STRANGERS
 
 MONITOR = {"label": "charmonitor", "frontend-open": True, "filename": "unix:/run/monitor.sock,server=on"}
@@ -11,7 +12,7 @@ AGENT = {"label": "charchannel0", "frontend-open": False, "filename": "disconnec
 
 
 def port(name: str) -> str:
-    return f'qemu_serial_port_open{{id="{name}"}}'
+    return f'qemu_serial_port_open{{port="{name}"}}'
 
 
 # --- serial ports
@@ -104,9 +105,9 @@ def test_ports_without_end_are_bounded():
 def test_the_helper_for_reservations_is_connected_or_not():
     story = Story()
     story.answers("query-pr-managers", [{"id": "pr0", "connected": True}])
-    story.says('qemu_pr_manager_connected{id="pr0"}', 1)
+    story.says('qemu_pr_manager_connected{manager="pr0"}', 1)
     story.happens("PR_MANAGER_STATUS_CHANGED", id="pr0", connected=False)
-    story.says('qemu_pr_manager_connected{id="pr0"}', 0)
+    story.says('qemu_pr_manager_connected{manager="pr0"}', 0)
     assert "query-pr-managers" in story.wants()
     story.answers("query-pr-managers", [])
     story.says_nothing_of("qemu_pr_manager_connected")
@@ -125,6 +126,38 @@ def test_a_network_backend_comes_and_goes(kind):
     story.says('qemu_netdev_connected{netdev="hostnet0"}', 0)
     story.disconnects()
     story.says_nothing_of("qemu_netdev_connected")
+
+
+CONNECTION = {"type": "unix", "path": "/run/net.sock"}
+
+
+@pytest.mark.parametrize(
+    ("netdev", "device"), [("hostnet1", "net1"), ("net1", "net1"), ("n1", "n1"), ("n1", "nic7"), ("n1", "")]
+)
+def test_a_network_backend_ends_with_its_device(netdev, device):
+    story = Story()
+    story.happens("NETDEV_STREAM_CONNECTED", netdev_id=netdev, addr=CONNECTION)
+    name = {"device": device} if device else {}
+    story.happens("DEVICE_DELETED", path=f"/machine/peripheral/{device or 'nic7/virtio-backend'}", **name)
+    story.says_nothing_of("qemu_netdev_connected")
+
+
+@pytest.mark.parametrize(
+    ("netdev", "device"), [("hostnet1", "net2"), ("net1", "net11"), ("hostnet1", "dimm0"), ("n1", "ide0-1-0")]
+)
+def test_a_network_backend_does_not_end_with_a_device_that_is_not_its_own(netdev, device):
+    story = Story()
+    story.answers("query-block", [{"device": "", "qdev": "ide0-1-0", "removable": True, "tray_open": True}])
+    story.happens("NETDEV_STREAM_CONNECTED", netdev_id=netdev, addr=CONNECTION)
+    story.happens("DEVICE_DELETED", device=device, path=f"/machine/peripheral/{device}")
+    story.says(f'qemu_netdev_connected{{netdev="{netdev}"}}', 1)
+
+
+def test_network_backends_without_end_are_bounded():
+    story = Story()
+    for number in range(1000):
+        story.happens("NETDEV_STREAM_CONNECTED", netdev_id=f"n{number}", addr=CONNECTION)
+    assert len(story.vm.memory.netdevs) == MAX_NETDEVS
 
 
 # --- unplugging

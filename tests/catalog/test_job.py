@@ -9,7 +9,7 @@ JOB_STATUS = (
     "undefined", "created", "running", "paused", "ready", "standby", "waiting", "pending", "aborting", "concluded",
     "null",
 )  # fmt: skip
-LABELS = 'job="drive-virtio-disk0",type="mirror"'
+LABELS = 'job_id="drive-virtio-disk0",type="mirror"'
 
 
 def with_jobs(*jobs: dict) -> Story:
@@ -30,7 +30,7 @@ def test_a_job_tells_how_far_it_is_and_how_far_it_has_to_go():
 def test_its_status_is_one_of_qemus(status):
     story = with_jobs(MIRROR | {"status": status})
     story.says_only(
-        "qemu_block_job_status", f'qemu_block_job_status{{job="drive-virtio-disk0",status="{status}",type="mirror"}}'
+        "qemu_block_job_status", f'qemu_block_job_status{{job_id="drive-virtio-disk0",status="{status}",type="mirror"}}'
     )
 
 
@@ -54,7 +54,7 @@ def test_a_job_that_is_gone_leaves_the_page():
 
 def test_a_type_of_job_never_heard_of_is_other():
     story = with_jobs(MIRROR | {"type": "teleport"})
-    story.says('qemu_block_job_offset_bytes{job="drive-virtio-disk0",type="other"}', 100)
+    story.says('qemu_block_job_offset_bytes{job_id="drive-virtio-disk0",type="other"}', 100)
 
 
 def test_more_jobs_than_anybody_has_do_not_fill_the_page():
@@ -123,4 +123,4 @@ def test_an_error_of_a_job_counts_by_what_failed_and_what_was_done():
 def test_no_counter_has_the_id_of_a_job():
     story = with_jobs(MIRROR)
     ends(story, "BLOCK_JOB_COMPLETED")
-    assert not [sample for sample in story.page() if "job=" in sample and "_total" in sample]
+    assert not [sample for sample in story.page() if "job_id=" in sample and "_total" in sample]

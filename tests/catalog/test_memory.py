@@ -43,6 +43,16 @@ def test_a_vm_without_a_balloon_is_asked_once():
     story.says_nothing_of("qemu_balloon")
 
 
+def test_a_balloon_that_was_unplugged_is_absent_and_asked_about_no_more():
+    story = Story()
+    story.answers("query-balloon", {"actual": 2**30})
+    story.refuses("query-balloon")
+    story.says_nothing_of("qemu_balloon")
+    story.wants()
+    story.now += 3600
+    assert "query-balloon" not in story.wants()
+
+
 def test_a_vm_with_a_balloon_is_asked_with_each_poll():
     story = Story()
     story.answers("query-balloon", {"actual": 2**30})

@@ -14,8 +14,8 @@ AT_REST = ("none", "cancelled", "completed", "failed")
 PROGRESS = {
     "qemu_migration_ram_transferred_bytes": 10,
     "qemu_migration_ram_remaining_bytes": 30,
-    "qemu_migration_ram_total_bytes": 40,
-    "qemu_migration_dirty_pages_rate": 5,
+    "qemu_migration_ram_size_bytes": 40,
+    "qemu_migration_dirty_bytes_per_second": 5 * 4096,
     "qemu_migration_expected_downtime_seconds": 0.3,
 }
 

@@ -126,6 +126,25 @@ def test_the_same_state_again_is_no_change():
     story.says("qemu_vm_state_change_timestamp_seconds", story.now)
 
 
+def test_a_vm_that_is_resumed_and_stops_again_between_two_answers_stands_still_since_the_second_stop():
+    story = running()
+    story.happens("STOP", at=BOOT + 500)
+    story.answers("query-status", {"status": "io-error", "running": False})
+    story.happens("RESUME", at=BOOT + 900)
+    story.happens("STOP", at=BOOT + 901)
+    story.answers("query-status", {"status": "io-error", "running": False})
+    story.says("qemu_vm_stops_total", 2)
+    story.says("qemu_vm_state_change_timestamp_seconds", BOOT + 901)
+
+
+def test_an_event_that_only_may_change_the_state_does_not_make_it_new():
+    story = running()
+    since = story.now
+    story.happens("MIGRATION", status="setup")
+    story.answers("query-status", {"status": "running", "running": True})
+    story.says("qemu_vm_state_change_timestamp_seconds", since)
+
+
 def test_on_a_new_connection_the_state_is_as_old_as_its_first_answer():
     story = running()
     story.disconnects()

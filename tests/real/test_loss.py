@@ -71,7 +71,7 @@ async def test_a_qemu_that_is_killed_amid_everything_leaves_no_gauge_behind(boot
     async with rfb.logged_in(await provoke.vnc_address(qemu)):
         before = await exporter.says("""
             qemu_vnc_sessions 1
-            qemu_block_job_status{job="copy0",type="mirror",status="running"} 1
+            qemu_block_job_status{job_id="copy0",type="mirror",status="running"} 1
             qemu_block_tray_open{device="drive-ide2"} 1
         """)
         await provoke.sigkill(qemu)

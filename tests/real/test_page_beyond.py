@@ -294,8 +294,8 @@ async def test_a_migration_under_way_and_cancelled(boot, watch):
     progress = [
         "qemu_migration_ram_transferred_bytes",
         "qemu_migration_ram_remaining_bytes",
-        "qemu_migration_ram_total_bytes",
-        "qemu_migration_dirty_pages_rate",
+        "qemu_migration_ram_size_bytes",
+        "qemu_migration_dirty_bytes_per_second",
     ]
     await exporter.says("qemu_up 1", absent=["qemu_migration_status", *progress])
     await trouble.migrate_at_a_snails_pace(qemu)
@@ -305,9 +305,9 @@ async def test_a_migration_under_way_and_cancelled(boot, watch):
             *(f"{name} is not there" for name in progress if not page.family(name)),
         ]
     )
-    assert page["qemu_migration_ram_total_bytes"] >= 32 * MIB
-    assert 0 < page["qemu_migration_ram_remaining_bytes"] <= page["qemu_migration_ram_total_bytes"]
-    assert page["qemu_migration_dirty_pages_rate"] >= 0
+    assert page["qemu_migration_ram_size_bytes"] >= 32 * MIB
+    assert 0 < page["qemu_migration_ram_remaining_bytes"] <= page["qemu_migration_ram_size_bytes"]
+    assert page["qemu_migration_dirty_bytes_per_second"] >= 0
     assert sum(page.family("qemu_migration_status").values()) == 1
     await trouble.migrate_cancel(qemu)
     page = await exporter.says(
@@ -435,19 +435,19 @@ async def test_the_other_end_of_a_network_backend_comes_and_goes(boot, watch, sh
 async def test_a_guest_agent_that_is_not_there(boot, watch, short_path, style):
     exporter = await watch(await boot(Machine(extra=trouble.channel(style, short_path / "agent.sock"))))
     port = "qga0" if style is Style.PROXMOX else "channel0"
-    page = await exporter.says(f'qemu_serial_port_open{{id="{port}"}} 0')
+    page = await exporter.says(f'qemu_serial_port_open{{port="{port}"}} 0')
     assert len(page.family("qemu_serial_port_open")) == 1
 
 
 async def test_a_guest_agent_that_comes_and_goes(boot, watch, short_path):
     qemu = await boot(Machine(extra=trouble.channel(Style.LIBVIRT, short_path / "agent.sock")))
     exporter = await watch(qemu)
-    await exporter.says('qemu_serial_port_open{id="channel0"} 0')
+    await exporter.says('qemu_serial_port_open{port="channel0"} 0')
     agent = virtio.Agent(qemu)
     await agent.start()
     for is_open in (True, False, True):
         await agent.holds_its_port(is_open=is_open)
-        page = await exporter.says(f'qemu_serial_port_open{{id="channel0"}} {int(is_open)}')
+        page = await exporter.says(f'qemu_serial_port_open{{port="channel0"}} {int(is_open)}')
         assert len(page.family("qemu_serial_port_open")) == 1
 
 
@@ -455,7 +455,7 @@ async def test_a_helper_for_reservations_is_connected(boot, watch, short_path):
     qemu = await boot(Machine())
     async with trouble.pr_helper(qemu, short_path / "pr.sock"):
         exporter = await watch(qemu)
-        await exporter.says('qemu_pr_manager_connected{id="pr0"} 1')
+        await exporter.says('qemu_pr_manager_connected{manager="pr0"} 1')
 
 
 # KVM

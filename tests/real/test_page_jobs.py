@@ -46,7 +46,7 @@ async def test_a_job_is_there_while_it_runs_and_counted_when_it_ends(boot, watch
     exporter = await watch(qemu)
     await exporter.says(f"{NO_JOB_ENDED}\n{NO_JOB_ERROR}", absent=SERIES)
     await start(qemu, "copy0")
-    job = f'job="copy0",type="{kind}"'
+    job = f'job_id="copy0",type="{kind}"'
     await exporter.says(f"""
         qemu_block_job_status{{{job},status="running"}} 1
         qemu_block_job_status{{{job},status="ready"}} 0
@@ -63,7 +63,7 @@ async def test_the_offset_of_a_job_moves_with_the_polls(boot, watch):
     qemu = await boot(Machine(style=Style.LIBVIRT, disk=DataDisk()))
     exporter = await watch(qemu, poll="1s")
     await jobs.mirror(qemu, "copy0")
-    offset = 'qemu_block_job_offset_bytes{job="copy0",type="mirror"}'
+    offset = 'qemu_block_job_offset_bytes{job_id="copy0",type="mirror"}'
     seen: list[float] = []
 
     def still_stands(page):
@@ -81,7 +81,7 @@ async def test_a_mirror_is_ready_until_it_is_completed(boot, watch):
     exporter = await watch(qemu)
     await jobs.mirror(qemu, "copy0", speed=0)
     await qemu.event("BLOCK_JOB_READY", device="copy0")
-    job = 'job="copy0",type="mirror"'
+    job = 'job_id="copy0",type="mirror"'
     await exporter.says(f"""
         qemu_block_job_status{{{job},status="ready"}} 1
         qemu_block_job_offset_bytes{{{job}}} {16 * MIB}
@@ -114,7 +114,7 @@ async def test_a_job_that_waits_for_its_target_is_paused(boot, watch):
     qemu = await boot(Machine(style=Style.LIBVIRT, disk=DataDisk()))
     exporter = await watch(qemu)
     await jobs.mirror_stuck(qemu, "copy0")
-    page = await exporter.says('qemu_block_job_status{job="copy0",type="mirror",status="paused"} 1')
+    page = await exporter.says('qemu_block_job_status{job_id="copy0",type="mirror",status="paused"} 1')
     assert page['qemu_block_job_errors_total{operation="write",action="stop"}'] > 0
     await jobs.cancelled(qemu, "copy0")
     await exporter.says('qemu_block_jobs_finished_total{type="mirror",result="cancelled"} 1', absent=SERIES)

@@ -66,7 +66,7 @@ async def test_promtool_and_the_openmetrics_parser_accept_the_page_of_a_vm_in_tr
             qemu_vnc_sessions 1
             qemu_rtc_changes_total 1
             qemu_block_tray_open{device="drive-ide2"} 1
-            qemu_block_job_status{job="copy0",type="mirror",status="running"} 1
+            qemu_block_job_status{job_id="copy0",type="mirror",status="running"} 1
         """)
         page = await exporter.page()
         strict = await exporter.page(openmetrics=True)

@@ -94,7 +94,7 @@ CHANGES = (
         Machine(disk=DataDisk()),
         None,
         jobs.mirror_stuck,
-        'qemu_block_job_status{job="mirror0",type="mirror",status="paused"} 1',
+        'qemu_block_job_status{job_id="mirror0",type="mirror",status="paused"} 1',
     ),
 )
 
@@ -177,8 +177,8 @@ async def test_a_mirror_gets_longer_while_the_guest_writes(boot, watch, figure):
     exporter = await watch(qemu, poll=POLL)
     await jobs.mirror(qemu, "copy0", speed=0)
     await qemu.event("BLOCK_JOB_READY", device="copy0")
-    length = 'qemu_block_job_length_bytes{job="copy0",type="mirror"}'
-    await exporter.says(f'{length} {16 * MIB}\nqemu_block_job_status{{job="copy0",type="mirror",status="ready"}} 1')
+    length = 'qemu_block_job_length_bytes{job_id="copy0",type="mirror"}'
+    await exporter.says(f'{length} {16 * MIB}\nqemu_block_job_status{{job_id="copy0",type="mirror",status="ready"}} 1')
     await provoke.traffic(qemu, "write", 1)
     longer = await jobs.moved(qemu, "copy0", beyond=16 * MIB)
     await right(exporter, f"{length} {longer}", figure)
@@ -220,8 +220,8 @@ async def test_an_exporter_that_starts_after_all_of_it_is_right_with_its_first_c
             qemu_vnc_clients 1
             qemu_vnc_sessions 1
             qemu_vnc_connections_total 0
-            qemu_block_job_status{job="copy0",type="mirror",status="running"} 1
-            qemu_block_job_length_bytes{job="copy0",type="mirror"} 16777216
+            qemu_block_job_status{job_id="copy0",type="mirror",status="running"} 1
+            qemu_block_job_length_bytes{job_id="copy0",type="mirror"} 16777216
         """)
         == []
     )

@@ -32,8 +32,8 @@ async def test_its_jobs_are_on_the_page_and_nothing_of_a_vm(daemon, short_path):
         during = await exporter.shows(
             lambda page: [] if page.family("qemu_block_job_offset_bytes") else ["the job does not move"]
         )
-        assert during['qemu_block_job_status{job="copy0",type="mirror",status="running"}'] == 1
-        assert during['qemu_block_job_length_bytes{job="copy0",type="mirror"}'] == daemon.machine.disk.size > offset
+        assert during['qemu_block_job_status{job_id="copy0",type="mirror",status="running"}'] == 1
+        assert during['qemu_block_job_length_bytes{job_id="copy0",type="mirror"}'] == daemon.machine.disk.size > offset
         await jobs.mirror_completed(daemon, "copy0")
         page = await exporter.says('qemu_block_jobs_finished_total{type="mirror",result="completed"} 1')
         assert [name for name in page.kinds if name.startswith("qemu_") and not name.startswith(HAS)] == []

@@ -57,7 +57,7 @@ def unsettled(vm: Vm) -> list[str]:
     """The query without an answer, and those that an event made necessary and that the recording does not have."""
     commands = [f"without an answer: {vm.agenda.in_flight.command}"] if vm.agenda.in_flight else []
     while query := vm.agenda.next(now=1e6):
-        vm.agenda.failed(query)
+        vm.agenda.failed(query, 1e6)
         if query is not QUERY_COMMANDS:  # not recorded but in connect-*: replay does without
             commands.append(f"to be asked: {query.command}")
     return commands

@@ -164,7 +164,7 @@ def spice(vm: Vm, told: dict) -> None:
 
 def migration(vm: Vm, told: dict) -> None:
     assert values(vm, "qemu_migration_status") == ({(told["status"],): 1} if told else {})
-    assert not values(vm, "qemu_migration_ram_total_bytes")  # none of the recordings asked while it was under way
+    assert not values(vm, "qemu_migration_ram_size_bytes")  # none of the recordings asked while it was under way
 
 
 def balloon(vm: Vm, told: dict) -> None:

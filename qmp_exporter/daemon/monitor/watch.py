@@ -66,6 +66,7 @@ class Watch:
         self._next_id = 1
         self._said_limited = False
         self._said_fault_at = float("-inf")
+        self._may_have_stopped = False  # said when it is known whose disk it was
         self._log = log.bind(vm=target.name, socket=target.socket)
 
     async def run(self) -> None:
@@ -140,6 +141,8 @@ class Watch:
         if late := agenda.late(now):
             self._stats.command_errors.labels(late.command, "timeout").inc()
             self._log.warning("query unanswered", command=late.command, seconds=PATIENCE)
+        if agenda.hung(now):
+            self.vm.hung(time.time())
         if query := agenda.next(now):
             self._ask(link, query, now)
         return now + agenda.due(now)
@@ -189,18 +192,20 @@ class Watch:
                 self._stats.dropped.labels("late").inc()
                 return
             raise BadMessage("unexpected", "a reply to nothing that was asked")
-        state = self.vm.memory.run_state
-        self._stats.command_seconds.labels(query.command).observe(time.monotonic() - sent_at)
+        since = self.vm.memory.run_state_since
+        now = time.monotonic()
+        self._stats.command_seconds.labels(query.command).observe(now - sent_at)
         if isinstance(message, Failure):
             self._stats.command_errors.labels(query.command, _error_class(message.reason)).inc()
-            self.vm.failure(query, time.time())
-        elif not self.vm.reply(query, message.value, time.time()):
+            self.vm.failure(query, time.time(), now)
+        elif not self.vm.reply(query, message.value, time.time(), now):
             self._stats.command_errors.labels(query.command, "overtaken").inc()
-        if self.vm.memory.run_state != state:
-            self._say_what_it_stopped_on(self.vm.memory.run_state)
+        self._may_have_stopped |= self.vm.memory.run_state_since != since
+        if self._may_have_stopped and not self.vm.memory.devices.has_strangers:
+            self._may_have_stopped = False
+            self._say_what_it_stopped_on(self.vm.memory.run_state, now)
 
-    def _say_what_it_stopped_on(self, state: str) -> None:
-        now = time.monotonic()
+    def _say_what_it_stopped_on(self, state: str, now: float) -> None:
         if state not in FAULTS or now - self._said_fault_at < SAID_AGAIN:
             return
         self._said_fault_at = now

@@ -209,6 +209,23 @@ async def test_a_query_that_hangs_is_counted_and_events_still_count(
     await page.says('qemu_vm_state{state="paused"}')
 
 
+async def test_a_qemu_that_answers_nothing_for_long_is_hung_until_it_answers(
+    monitor: Monitor, watch: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = watch()
+    await page.says("qemu_up")
+    monkeypatch.setattr(agenda, "HUNG", 0.1)
+    monitor.inject(Stall("query-status"))
+    monitor.vm.stop()
+    await page.says('qemu_monitor_state{state="hung"}')
+    await page.says('qemu_monitor_state{state="connected"}', 0)
+    await page.says("qemu_up")
+    await page.says('qemu_vm_state{state="running"}')
+    monitor.heal()
+    await page.says('qemu_monitor_state{state="connected"}')
+    await page.says('qemu_vm_state{state="paused"}')
+
+
 async def test_never_two_queries_are_in_flight(monitor: Monitor, watch: Start) -> None:
     page = watch(poll=0.01)
     monitor.inject(Stall("query-status"))

@@ -144,11 +144,11 @@ async def test_what_is_refused_is_said_once_and_counted(
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(directory / "qga.sock"))
         configure(discover(directory, 'name: "(?P<vm>web[0-9]+)[.]sock$"'))
-        await eventually(lambda: fleet.own(f'qmp_exporter_refused{{reason="name",{source}}} 1.0'))
+        await eventually(lambda: fleet.own(f'qmp_exporter_targets_refused{{reason="name",{source}}} 1.0'))
         async with Monitor(SimulatedVm("web01"), directory / "web01.sock"):  # a look later at least
             await up(fleet, "web01")
     (directory / "qga.sock").unlink()
-    await eventually(lambda: fleet.own(f'qmp_exporter_refused{{reason="name",{source}}} 0.0'))
+    await eventually(lambda: fleet.own(f'qmp_exporter_targets_refused{{reason="name",{source}}} 0.0'))
     assert capsys.readouterr().out.count("qga.sock") == 1
 
 
@@ -224,11 +224,11 @@ async def test_a_file_of_targets_is_followed(fleet: Running, configure: Configur
         file.write_text(f'[{{name: web01, socket: "{directory}/web01.sock"}}]')
         await up(fleet, "web01")
         file.write_text("[")
-        await eventually(lambda: fleet.own('qmp_exporter_refused{reason="mistake",source="files"} 1.0'))
+        await eventually(lambda: fleet.own('qmp_exporter_targets_refused{reason="mistake",source="files"} 1.0'))
         assert list(fleet.watches) == ["web01"]
         file.unlink()
         await eventually(lambda: not fleet.watches)
-        await eventually(lambda: fleet.own('qmp_exporter_refused{reason="mistake",source="files"} 0.0'))
+        await eventually(lambda: fleet.own('qmp_exporter_targets_refused{reason="mistake",source="files"} 0.0'))
 
 
 # --- another configuration
@@ -257,7 +257,7 @@ async def test_an_entry_that_is_gone_takes_its_vms_along_without_grace(
         await up(fleet, "web01")
         configured.apply(read("vms: []"))
         await eventually(lambda: not fleet.watches)
-        assert "qmp_exporter_refused{" not in fleet.stats.text(openmetrics=False).decode()
+        assert "qmp_exporter_targets_refused{" not in fleet.stats.text(openmetrics=False).decode()
 
 
 async def test_what_an_entry_excludes_from_now_on_goes_without_grace(
