@@ -3,6 +3,8 @@
 Polls are an hour apart, but where a test says that nothing announces the change.
 """
 
+import asyncio
+
 import pytest
 
 import provoke
@@ -429,6 +431,22 @@ async def test_the_other_end_of_a_network_backend_comes_and_goes(boot, watch, sh
     async with trouble.other_end(qemu, place):
         await exporter.says('qemu_netdev_connected{netdev="net0"} 1')
     await exporter.says('qemu_netdev_connected{netdev="net0"} 0')
+
+
+async def test_a_network_backend_ends_with_its_device(boot, watch, short_path):
+    place = short_path / "net1.sock"
+    qemu = await boot(Machine(extra=trouble.USB))
+    since(7, 2, qemu)
+    exporter = await watch(qemu)
+    await trouble.stream(qemu, place, "hostnet1")
+    await qemu.execute("device_add", driver="usb-net", netdev="hostnet1", id="net1")
+    _, other_end = await asyncio.open_unix_connection(place)
+    await exporter.says('qemu_netdev_connected{netdev="hostnet1"} 1')
+    await qemu.execute("device_del", id="net1")
+    await qemu.event("DEVICE_DELETED", device="net1")
+    await qemu.execute("netdev_del", id="hostnet1")  # which cuts it off without an event
+    await exporter.says("qemu_up 1", absent=["qemu_netdev_connected"])
+    other_end.close()
 
 
 @STYLES

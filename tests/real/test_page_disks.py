@@ -85,7 +85,7 @@ async def test_an_io_error_that_stops_the_machine(boot, watch, style, disk, stat
         qemu_vm_running 0
     """
     await provoke.io_error_stop(qemu, operation)
-    await exporter.says(f"""
+    first = await exporter.says(f"""
         {counted} 1
         {stopped}
         qemu_block_io_nospace_errors_total{{device="{device}"}} {nospace}
@@ -100,6 +100,8 @@ async def test_an_io_error_that_stops_the_machine(boot, watch, style, disk, stat
         qemu_vm_stops_total 2
         qemu_vm_resumes_total 1
     """)
+    since = "qemu_vm_state_change_timestamp_seconds"
+    await exporter.shows(lambda page: [] if page[since] > first[since] else [f"it stands still since {page[since]}"])
     await provoke.reset_while_stopped(qemu)
     await exporter.says("""
         qemu_vm_state{state="prelaunch"} 1

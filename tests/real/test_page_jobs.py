@@ -5,7 +5,9 @@ import itertools
 import pytest
 
 import jobs
-from qmp_exporter.demo.machine import MIB, DataDisk, Machine, Style
+import provoke
+import trouble
+from qmp_exporter.demo.machine import MIB, DataDisk, Fault, Machine, Style
 
 pytestmark = pytest.mark.real
 
@@ -74,6 +76,43 @@ async def test_the_offset_of_a_job_moves_with_the_polls(boot, watch):
     await exporter.shows(still_stands)
     assert seen == sorted(seen)
     assert 0 <= seen[0] < seen[-1] < 16 * MIB
+
+
+@pytest.mark.parametrize("operation", ["read", "write"])
+async def test_an_error_of_a_disk_that_is_being_mirrored_is_that_of_the_disk(boot, watch, operation):
+    """The job puts a filter node between the device and its node; before 9.2 QEMU names that in BLOCK_IO_ERROR."""
+    disk = DataDisk(faults=(Fault(operation),), werror="stop", rerror="stop")
+    qemu = await boot(Machine(style=Style.LIBVIRT, disk=disk))
+    exporter = await watch(qemu)
+    await jobs.mirror(qemu, "copy0", speed=MIB // 4, **{"on-source-error": "ignore"})
+    await provoke.io_error_stop(qemu, operation)
+    page = await exporter.says(f"""
+        qemu_block_io_errors_total{{device="virtio-disk1",operation="{operation}",action="stop"}} 1
+        qemu_vm_state{{state="io-error"}} 1
+    """)
+    assert "#block" not in page.text
+    (said,) = (line for line in exporter.logged().splitlines() if "the VM stopped on a fault" in line)
+    assert "device=virtio-disk1" in said
+
+
+async def test_a_flash_has_the_same_name_while_a_job_copies_it(boot, watch, short_path):
+    """Its device has no id, and its node is another as long as the job runs."""
+    qemu = await boot(Machine(extra=trouble.flash(short_path), disk=DataDisk()))
+    exporter = await watch(qemu, poll="1s")
+    written = 'qemu_block_written_bytes_total{device="system.flash1"} 0'
+    before = (await exporter.says(written)).family("qemu_block_written_bytes_total").keys()
+    target = short_path / "copy.img"
+    target.write_bytes(bytes(4 * MIB))
+    await qemu.execute("blockdev-add", driver="file", filename=str(target), **{"node-name": "copy"})
+    await qemu.execute("blockdev-backup", device="pf1", target="copy", sync="full", speed=MIB // 16, **{"job-id": "j"})
+    nodes = {one["inserted"]["node-name"] for one in await qemu.execute("query-block") if "flash1" in one["qdev"]}
+    assert provoke.version(qemu) < (5, 1) or nodes != {"pf1"}
+    during = await exporter.says(f'qemu_block_job_status{{job_id="j",type="backup",status="running"}} 1\n{written}')
+    await exporter.shows(lambda page: [] if page.text != during.text else ["no poll since"])
+    await jobs.cancelled(qemu, "j")
+    after = await exporter.says(written, absent=SERIES)
+    assert during.family("qemu_block_written_bytes_total").keys() == before
+    assert after.family("qemu_block_written_bytes_total").keys() == before
 
 
 async def test_a_mirror_is_ready_until_it_is_completed(boot, watch):

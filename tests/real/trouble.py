@@ -5,6 +5,7 @@ Images that are not well are written before the machine is, and given to it by `
 
 import asyncio
 import contextlib
+import json
 import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,12 +20,25 @@ Layer = Literal["format", "storage"]
 GOOD_LBA = 8  # the sector of Order.READ_GOOD and WRITE_GOOD
 SECTOR = 512
 SCSI = ("-device", "virtio-scsi-pci,id=scsi0")
+USB = ("-device", "qemu-xhci,id=usb")
+FIRMWARE = Path("/usr/share/seabios/bios-256k.bin")
 PLUGGED = 128 * MIB  # by `WITH_A_DIMM`
 WITH_A_DIMM = (
     *("-m", f"32M,slots=2,maxmem={512 * MIB}"),
     *("-object", f"memory-backend-ram,id=mem1,size={PLUGGED}"),
     *("-device", "pc-dimm,id=dimm1,memdev=mem1"),
 )
+
+
+def flash(directory: Path) -> tuple[str, ...]:
+    """-> a firmware in flash memory, and the flash pf1 of 4 MiB for its variables, as a UEFI has them"""
+    files = {"pf0": FIRMWARE, "pf1": directory / "variables.img"}
+    files["pf1"].write_bytes(b"\x5a" * 4 * MIB)
+    args: tuple[str, ...] = ("-machine", "pflash0=pf0,pflash1=pf1")
+    for name, path in files.items():
+        raw = {"driver": "raw", "node-name": name, "file": {"driver": "file", "filename": str(path)}}
+        args += ("-blockdev", json.dumps(raw | {"read-only": name == "pf0"}))
+    return args
 
 
 def channel(style: Style, path: Path) -> tuple[str, ...]:
@@ -197,10 +211,10 @@ async def migrate_cancel(qemu: Qemu) -> None:
 # Network
 
 
-async def stream(qemu: Qemu, path: Path) -> None:
-    """A network backend net0 that waits for its other end at that place (since QEMU 7.2)."""
+async def stream(qemu: Qemu, path: Path, netdev: str = "net0") -> None:
+    """A network backend that waits for its other end at that place (since QEMU 7.2)."""
     address = {"type": "unix", "path": str(path)}
-    await qemu.execute("netdev_add", id="net0", type="stream", server=True, addr=address)
+    await qemu.execute("netdev_add", id=netdev, type="stream", server=True, addr=address)
 
 
 @contextlib.asynccontextmanager
