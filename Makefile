@@ -7,6 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SERVICES := prometheus.service
 # Whose QEMU `make test-qemu` takes: not that of this machine, with which `make test` has run.
 RELEASE ?= $(shell . /etc/os-release; [ "$$VERSION_CODENAME" = trixie ] && echo bookworm || echo trixie)
+BARE = $(or $(filter bookworm trixie,$(RELEASE)),$(error make test-bare: RELEASE is bookworm or trixie))
 # Which Debian `make deb` makes a package for.
 DEBIAN ?= bookworm
 SBOM ?= dist/sbom.cdx.json
@@ -15,7 +16,7 @@ LIVE := $(if $(filter 0,$(shell id -u)),.live/bookworm .live/trixie)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-qemu bench bench-smoke packages check format golden docs lock dist deb sbom clean
+.PHONY: help run test test-qemu test-bare bench bench-smoke packages check format golden docs lock dist deb sbom clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +29,9 @@ test: packages .venv/.dev $(LIVE) ## all tests; ARGS="-k name" for some of them
 
 test-qemu: packages .venv/.dev .qemu/$(RELEASE) ## tests/real with the QEMU of another Debian, as root; RELEASE=testing
 	PATH="$(CURDIR)/.qemu/$(RELEASE)/bin:$$PATH" $(BIN)/pytest tests/real $(ARGS)
+
+test-bare: .bare/$(BARE) ## both README commands in a bare Debian, as root; RELEASE=bookworm or trixie
+	sh tests/bare.sh $(BARE)
 
 bench: .venv/.run ## measure speed, size and cost anew into tests/bench/README.md; ARGS="intake" for a part; 10 minutes
 	$(BIN)/python -m tests.bench $(ARGS)
@@ -72,7 +76,7 @@ sbom: .venv/.dev ## dist/sbom.cdx.json: what the packages consist of, in Cyclone
 	  --output-file $(SBOM) requirements.lock
 
 clean: ## remove everything that make has made
-	rm -rf .venv .qemu .live .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .qemu .live .bare .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find qmp_exporter tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps are younger than pyproject.toml as long as its dependencies are installed, so a second run costs nothing.
@@ -104,6 +108,12 @@ clean: ## remove everything that make has made
 .live/%: | packages
 	rm -rf $@ $@.new && mkdir -p $(@D)
 	mmdebstrap --quiet --variant=essential --include=systemd-sysv,dbus,python3,libstdc++6 $* $@.new
+	mv $@.new $@
+
+# What a newcomer has: Debian's smallest root, and the three programs that the README asks for.
+.bare/%: | packages
+	rm -rf $@ $@.new && mkdir -p $(@D)
+	mmdebstrap --quiet --variant=minbase --include=ca-certificates,git,make,python3 $* $@.new
 	mv $@.new $@
 
 # Only what is missing, so that a second run asks no package server.

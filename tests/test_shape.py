@@ -186,7 +186,8 @@ def test_what_would_do_harm_is_seen(command):
 
 
 def test_each_query_is_there_once():
-    assert len({query.command for query in CATALOG.queries}) == len(CATALOG.queries)
+    asked = {(query.command, query.arguments) for query in CATALOG.queries}
+    assert len(asked) == len({query.reply for query in CATALOG.queries}) == len(CATALOG.queries)
 
 
 # --- what is said about it

@@ -20,6 +20,8 @@ class Scale(NamedTuple):
     idle: float  # seconds
     scrapes: int
     scrapes_naive: int  # of those that can take ten seconds
+    chain: int  # images of a disk
+    chain_seconds: int
     quarter: int  # seconds; four of them make the time for which a VM is watched
 
 
@@ -40,6 +42,8 @@ FULL = Scale(
     idle=30.0,
     scrapes=10,
     scrapes_naive=3,
+    chain=200,
+    chain_seconds=300,
     quarter=15,
 )
 
@@ -60,5 +64,7 @@ SMOKE = Scale(
     idle=0.5,
     scrapes=2,
     scrapes_naive=2,
+    chain=3,
+    chain_seconds=2,
     quarter=1,
 )
