@@ -216,7 +216,10 @@ def test_a_monitor_that_several_pages_show_has_the_same_arguments_on_all() -> No
         text = (ROOT / page).read_text().replace("\\,", ",")  # as Ganeti wants it
         for path, rest in re.findall(r"socket,id=exporter,path=(/run/[\w/.-]+)((?:,[\w-]+=\w+)+)", text):
             shown.setdefault("dial-in" if "dial-in" in path else "monitor", set()).add(rest)
-    assert shown == {"monitor": {",server=on,wait=off"}, "dial-in": {",server=off,reconnect=1"}}
+    assert shown == {
+        "monitor": {",server=on,wait=off"},
+        "dial-in": {",server=off,reconnect=1", ",server=off,reconnect-ms=1000"},
+    }
 
 
 def test_the_domain_that_two_pages_show_is_the_same_and_so_what_is_tried() -> None:

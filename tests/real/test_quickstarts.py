@@ -59,8 +59,8 @@ async def followed(page: str, written: str, directory: Path) -> AsyncIterator[Pa
     sockets = directory / "run"
     sockets.mkdir()
     command = block(page, "sh", "qemu-system-x86_64").replace(written, str(sockets))
-    if await qemu_version() >= (9, 2):
-        command = command.replace("reconnect=1", "reconnect-ms=1000")  # as the page says
+    if await qemu_version() < (9, 2):
+        command = command.replace("reconnect-ms=1000", "reconnect=1")  # as the page says
     config = directory / "config.yaml"
     config.write_text(block(page, "yaml", "/etc/qmp-exporter").replace(written, str(sockets)))
     yaml.safe_load(config.read_text())
