@@ -1,12 +1,14 @@
 """QEMU's command line -> what each of its sockets is for."""
 
+import json
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 QMP, PRETTY, HMP = "a QMP monitor", "a QMP monitor with pretty=on", "a human monitor (HMP)"
 _SHORT = {"-qmp": QMP, "-qmp-pretty": PRETTY, "-monitor": HMP, "-serial": "a serial port"}
 
+_MONITORS = {"monitor-qmp": QMP, "monitor-hmp": HMP}
 _PORTS = {
     "virtserialport": "a virtio serial port, such as the guest agent's",
     "virtconsole": "a console",
@@ -15,10 +17,13 @@ _PORTS = {
 
 
 class Use(NamedTuple):
-    """`socket` as a target names it, `purpose` in words, `listens`: QEMU made the socket and waits for clients."""
+    """`socket` as a target names it, `listens`: QEMU made the socket and waits for clients.
+
+    `purpose` in words; None: the arguments do not tell, or not in a form that is known here.
+    """
 
     socket: str
-    purpose: str
+    purpose: str | None
     listens: bool
 
 
@@ -31,14 +36,13 @@ def vm_name(argv: Sequence[str]) -> str:
 
 
 def uses(argv: Sequence[str]) -> Iterator[Use]:
-    """The sockets of a QEMU or qemu-storage-daemon, in the key=value syntax of its options."""
+    """The sockets of a QEMU or qemu-storage-daemon, be its options written as key=value or in JSON."""
     purposes = dict(_purposes(argv))
     for value in _values(argv, "-chardev"):
         options = _options(value, first="backend")
         socket = _address(options)
         if socket:
-            purpose = purposes.get(options.get("id", ""), "connected to nothing that is known")
-            yield Use(socket, purpose, _listens(options))
+            yield Use(socket, purposes.get(options.get("id", "")), _listens(options))
     for option, purpose in _SHORT.items():
         for value in _values(argv, option):
             kind, _, rest = value.partition(":")
@@ -55,6 +59,8 @@ def _values(argv: Sequence[str], option: str) -> Iterator[str]:
 
 def _options(value: str, first: str) -> dict[str, str]:
     """`socket,id=a,server` -> {first: "socket", "id": "a", "server": "on"}; ,, is a comma in a value."""
+    if value.startswith("{"):
+        return _json_options(value)
     options = {}
     for number, part in enumerate(value.replace(",,", "\0").split(",")):
         key, equals, text = part.replace("\0", ",").partition("=")
@@ -64,6 +70,28 @@ def _options(value: str, first: str) -> dict[str, str]:
             key, text = (key[2:], "off") if key.startswith("no") else (key, "on")
         options[key] = text
     return options
+
+
+def _json_options(value: str) -> dict[str, str]:
+    """`{"id": "a", "server": true}` -> {"id": "a", "server": "on"}; members of members as if they were its own."""
+    try:
+        document = json.loads(value)
+    except ValueError:
+        return {}
+    words = {True: "on", False: "off"}
+    return {
+        key: words[leaf] if isinstance(leaf, bool) else str(leaf)
+        for key, leaf in _leaves(document)
+        if not isinstance(leaf, list)
+    }
+
+
+def _leaves(document: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in document.items():
+        if isinstance(value, dict):
+            yield from _leaves(value)
+        else:
+            yield key, value
 
 
 def _address(options: dict[str, str]) -> str:
@@ -86,9 +114,14 @@ def _purposes(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
             control = options.get("mode", "readline" if option == "-mon" else "control") == "control"
             purpose = (PRETTY if options.get("pretty") == "on" else QMP) if control else HMP
             yield options.get("chardev", ""), purpose
+    for value in _values(argv, "-object"):  # since QEMU 11.1 instead of -mon
+        options = _options(value, first="qom-type")
+        if options.get("qom-type") in _MONITORS:
+            pretty = options.get("pretty") == "on"
+            yield options.get("chardev", ""), PRETTY if pretty else _MONITORS[options["qom-type"]]
     for value in _values(argv, "-device"):
         options = _options(value, first="driver")
-        if "chardev" in options:
+        if "chardev" in options and "driver" in options:
             yield options["chardev"], _PORTS.get(options["driver"], f"the device {options['driver']}")
     for option, purpose in _SHORT.items():
         for value in _values(argv, option):

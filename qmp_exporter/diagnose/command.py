@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from qmp_exporter.config import Config, Listener, Target, socket_address
+from qmp_exporter.daemon.monitor.foreign import instance
 from qmp_exporter.daemon.targets import discovery
 from qmp_exporter.daemon.targets.configured import KNOWN
 from qmp_exporter.daemon.targets.target_files import TargetFiles
@@ -18,6 +19,7 @@ from qmp_exporter.diagnose.look import View, look, nobody, unwise
 from qmp_exporter.diagnose.report import details, rights, summary, table
 
 DETAILED = 20  # targets in trouble whose details are told; what is wrong with all is most often one thing
+_SAME_IN_EACH_DIRECTORY = frozenset({"monitor", "mon", "qmp", "qemu", "exporter", "sock", "socket"})
 WARNINGS = 50  # that check-config prints; a host without its VMs has one for each
 
 
@@ -30,7 +32,14 @@ def socket_target(what: str, name: str | None) -> Target:
     """:raise ValueError: it is no address of a socket; the text says what was wanted."""
     what = what.removeprefix("unix:")
     socket = what if what.startswith(("@", "tcp:")) else os.path.abspath(what)  # noqa: PTH100  links stay links
-    return Target(name or Path(socket.rpartition(":")[2]).stem.lstrip("@") or "vm", socket_address(socket))
+    return Target(name or _called_after(socket), socket_address(socket))
+
+
+def _called_after(socket: str) -> str:
+    """A name for what is behind a socket: its file's, or its directory's where each VM has one for a `monitor.sock`."""
+    path = Path(socket.rpartition(":")[2])
+    stem = path.stem.lstrip("@")
+    return instance(socket) or (path.parent.name if stem in _SAME_IN_EACH_DIRECTORY else "") or stem or "vm"
 
 
 def targets_of(config: Config) -> tuple[list[Target], list[str]]:

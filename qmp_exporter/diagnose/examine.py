@@ -10,7 +10,7 @@ from qmp_exporter.diagnose.arguments import HMP
 from qmp_exporter.diagnose.finding import Finding
 from qmp_exporter.diagnose.host import Host
 from qmp_exporter.diagnose.interview import Answer, Interview
-from qmp_exporter.diagnose.look import View, held, look, stale
+from qmp_exporter.diagnose.look import STOPPED, View, called, going_on, held, look, silence, stale
 from qmp_exporter.diagnose.recipe import second_monitor
 from qmp_exporter.diagnose.voice import recognize, shown
 
@@ -73,7 +73,7 @@ def _slow(target: Target, what: str, answer: Answer | None, view: View) -> Findi
         target.socket,
         "slow",
         "QEMU greets but does not answer: its main loop waits for something, most often for storage.",
-        (what, *_state(view, target)),
+        (what, *_silence(view, target)),
         (
             "Look whether the storage of its disks answers, and whether the process waits for it (D):",
             f"  ps -L -o pid,tid,stat,wchan:30,comm -p {process.pid if process else 'PID'}",
@@ -84,19 +84,14 @@ def _slow(target: Target, what: str, answer: Answer | None, view: View) -> Findi
     )
 
 
-def _state(view: View, target: Target) -> list[str]:
+def _silence(view: View, target: Target) -> tuple[str, ...]:
     """What the kernel says of the process that listens, where that explains silence."""
-    words = {"stopped": "is stopped by a signal", "disk-sleep": "waits for storage (state D)"}
-    return [
-        f"{process} {words[process.status]}."
-        for process in view.host.ends(target.socket).listeners
-        if process.status in words
-    ]
+    return tuple(filter(None, (silence(view.host.ends(target.socket).listeners),)))
 
 
 def _explained(target: Target, failure: Unreachable, said: bytes, view: View) -> Finding:
     if said:
-        return _no_qmp(target, said)
+        return _no_qmp(target, said, view)
     if failure.state == "refused":
         return stale(target, view)
     if failure.state == "busy":
@@ -109,12 +104,12 @@ def _explained(target: Target, failure: Unreachable, said: bytes, view: View) ->
             ("So it is a security module: SELinux or AppArmor.",),
             ("Its log tells the rule:", "  journalctl --dmesg --grep 'denied|DENIED' --since -5min"),
         )
-    return Finding(target.socket, failure.state, f"No session: {failure}.", tuple(_state(view, target)))
+    return Finding(target.socket, failure.state, f"No session: {failure}.", _silence(view, target))
 
 
-def _no_qmp(target: Target, said: bytes) -> Finding:
+def _no_qmp(target: Target, said: bytes, view: View) -> Finding:
     voice = recognize(said)
-    mend = (voice.mend, *second_monitor(target.name)) if voice.who == HMP else (voice.mend,)
+    mend = (voice.mend, *second_monitor(called(target, view))) if voice.who == HMP else (voice.mend,)
     return Finding(
         target.socket, "error", f"This is {voice.who}, not a QMP monitor.", (f'It said "{shown(said)}".',), mend
     )
@@ -125,13 +120,12 @@ def _silent(target: Target, why: str, view: View) -> Finding:
     now = View(Host(), view.user)
     ends = now.host.ends(target.socket)
     if ends.clients or ends.waiting:
-        return held(target, ends)
-    seen = [f"Connected, but {why.partition(':')[0]}.", *_state(now, target)]
+        return held(target, ends, now)
+    seen = [f"Connected, but {why.partition(':')[0]}.", *_silence(now, target)]
     seen += [f"listening: {process}" for process in ends.listeners]
-    if any(process.status == "stopped" for process in ends.listeners):
-        pids = " ".join(str(process.pid) for process in ends.listeners)
-        mend = ("Whoever stopped it may have a reason. To let it go on:", f"  kill -CONT {pids}")
-        return Finding(target.socket, "busy", "QEMU is stopped by a signal.", tuple(seen), mend)
+    stopped = [process for process in ends.listeners if process.is_qemu and process.status in STOPPED]
+    if stopped:
+        return Finding(target.socket, "busy", "QEMU is stopped by a signal.", tuple(seen), going_on(stopped))
     if ends.listeners and not any(process.is_qemu for process in ends.listeners):
         return Finding(
             target.socket,
@@ -145,5 +139,5 @@ def _silent(target: Target, why: str, view: View) -> Finding:
         "busy",
         "No greeting: another client holds the monitor, or QEMU hangs.",
         (*seen, "No client of it is seen on this host; one in a container or on another host may not be."),
-        ("Look as root, and give the VM a monitor for the exporter alone:", *second_monitor(target.name)[1:]),
+        ("Look as root, and give the VM a monitor for the exporter alone:", *second_monitor(called(target, view))[1:]),
     )

@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import re
+import time
 from collections import defaultdict
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +14,9 @@ import psutil
 from qmp_exporter.daemon.monitor.link import address
 from qmp_exporter.diagnose.access import User, current_user, user_named
 from qmp_exporter.diagnose.arguments import Use, uses, vm_name
-from qmp_exporter.diagnose.sockdiag import UnixSocket, unix_sockets
+from qmp_exporter.diagnose.sockdiag import File, UnixSocket, file_of, unix_sockets
 
+LOOKS = 5  # in one second, at a process that may wait for storage
 SERVICE_USER = "qmp-exporter"  # of the unit that is shipped
 _QEMU = re.compile(
     r"qemu|kvm"
@@ -52,6 +54,19 @@ class Process(NamedTuple):
         return any(word in self.name for word in ("libvirt", "virtqemud", "incus", "lxd", "pve", "qmeventd", "ganeti"))
 
 
+def waits_for_storage(pid: int) -> bool:
+    """Whether a process is in state D, and still is a second later."""
+    try:
+        return all(_is_in_disk_sleep(pid) for _ in range(LOOKS))
+    except (psutil.Error, OSError):
+        return False
+
+
+def _is_in_disk_sleep(pid: int) -> bool:
+    time.sleep(1.0 / LOOKS)
+    return psutil.Process(pid).status() == psutil.STATUS_DISK_SLEEP
+
+
 class Ends(NamedTuple):
     """Who is at a socket.  None: there is somebody whom the kernel does not show to this user.
 
@@ -85,7 +100,8 @@ class Host:
 
     def users(self, socket: str) -> list[tuple[Process, Use]]:
         """The QEMUs whose arguments name a socket, and what for."""
-        return self._uses.get(socket, [])
+        file = file_of(socket)
+        return (self._uses_by_file.get(file, []) if file else []) or self._uses.get(socket, [])
 
     @cached_property
     def _uses(self) -> dict[str, list[tuple[Process, Use]]]:
@@ -94,6 +110,17 @@ class Host:
             for use in uses(qemu.argv):
                 by_socket[use.socket].append((qemu, use))
         return by_socket
+
+    @cached_property
+    def _uses_by_file(self) -> dict[File, list[tuple[Process, Use]]]:
+        """The same by the file, which QEMU may call by another path: relative, through a link, in a chroot."""
+        by_file: dict[File, list[tuple[Process, Use]]] = defaultdict(list)
+        for users in self._uses.values():
+            for qemu, use in users:
+                base = f"/proc/{qemu.pid}/{'root' if use.socket.startswith('/') else 'cwd'}"
+                if file := file_of(f"{base}/{use.socket}"):
+                    by_file[file].append((qemu, use))
+        return by_file
 
     @cached_property
     def qemus(self) -> tuple[Process, ...]:
@@ -136,15 +163,15 @@ class Host:
         return Ends(any(one.listening for one in bound), seen, self._clients(served), self._clients(waiting))
 
     def _bound(self, target: str) -> list[UnixSocket]:
-        """By name, or by the file where one path leads to another."""
-        by_name = self._by_name.get(target, [])
-        if by_name or target.startswith("@"):
-            return by_name
-        try:
-            file = os.stat(target).st_ino & 0xFFFFFFFF  # noqa: PTH116  no Path is needed for it
-        except OSError:
-            return []
-        return [one for one in self._by_name.get(os.path.realpath(target), []) if one.file == file]
+        """By the file, whatever path it was bound by; by the name alone where the file may not be looked at.
+
+        btrfs and overlayfs tell us other devices than the kernel has inside: there it takes the name and the inode.
+        """
+        named = self._by_name.get(target, []) or self._by_name.get(os.path.realpath(target), [])
+        file = file_of(target)
+        if file is None:
+            return named
+        return self._by_file.get(file, []) or [one for one in named if one.file and one.file.inode == file.inode]
 
     def _clients(self, inodes: list[int]) -> tuple[Process | None, ...]:
         clients: list[Process | None] = []
@@ -155,6 +182,14 @@ class Host:
 
     def _holders(self, inode: int) -> list[int]:
         return self._pids.get(inode, [])
+
+    @cached_property
+    def _by_file(self) -> dict[File, list[UnixSocket]]:
+        by_file: dict[File, list[UnixSocket]] = defaultdict(list)
+        for one in self._unix or ():
+            if one.file:
+                by_file[one.file].append(one)
+        return by_file
 
     @cached_property
     def _by_name(self) -> dict[str, list[UnixSocket]]:

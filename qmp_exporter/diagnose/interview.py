@@ -130,7 +130,7 @@ class Interview:
         """What touches image files, or tells what hardly changes, was asked once and that is enough."""
         for _ in range(AGAIN):
             for query in self._dispatch.queries:
-                if query.every == "slow" or query in self._errors or not self.vm.agenda.offers(query):
+                if query.every in {"slow", "event"} or query in self._errors or not self.vm.agenda.offers(query):
                     continue
                 self.vm.agenda.ask(query, time.monotonic())
                 if not self.link.is_open or self.vm.memory.ending or not await self._ask(query):
@@ -202,7 +202,7 @@ class Interview:
         for query in self._dispatch.queries:
             newer = {other for other in self._dispatch.queries if other.command == query.instead_of_newer}
             older = {other for other in self._dispatch.queries if other.instead_of_newer == query.command}
-            if query.command in self._unasked or any(map(offers, {query, *newer, *older})):
+            if query.every == "event" or query.command in self._unasked or any(map(offers, {query, *newer, *older})):
                 continue
             if not query.instead_of_newer:  # it is the newer one that is missed
                 yield self._lack(query)

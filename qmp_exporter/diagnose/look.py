@@ -2,21 +2,25 @@
 
 import contextlib
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
 
+import psutil
+
 from qmp_exporter.config import Target
-from qmp_exporter.daemon.monitor.foreign import owner
+from qmp_exporter.daemon.monitor.foreign import instance, owner
 from qmp_exporter.daemon.monitor.ownership import wrong_owner
 from qmp_exporter.diagnose.access import Component, User, Walk, barrier, current_user, mend, open_to_all, walk
 from qmp_exporter.diagnose.arguments import PRETTY, QMP, Use, uses, vm_name
 from qmp_exporter.diagnose.finding import Finding
-from qmp_exporter.diagnose.host import Ends, Host, Process, on_loopback
+from qmp_exporter.diagnose.host import Ends, Host, Process, on_loopback, waits_for_storage
 from qmp_exporter.diagnose.recipe import second_monitor
+from qmp_exporter.diagnose.watching import unanswered
 
 _HIDDEN = ("/tmp/", "/var/tmp/", "/home/", "/root/")  # noqa: S108  what PrivateTmp and ProtectHome hide from the service
+STOPPED = frozenset({psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP})
 _MANY = 5  # of a kind, in a list for a person
 _WORLD = "anybody on this host may connect, and so control the VM"
 _MISTAKE = "Look for a mistake in the path."
@@ -33,7 +37,7 @@ def look(target: Target, view: View, *, connecting: bool = False) -> Finding | N
     """None: the way to the socket is free, and nobody is there already.  `connecting`: for us, too."""
     manager = owner(target.socket)
     if manager and not target.allow_shared_monitor:
-        return _foreign(target, manager)
+        return _foreign(target, manager, view)
     if target.socket.startswith("/"):
         users = (view.user, current_user()) if connecting else (view.user,)
         if finding := _look_along(target, view, users):
@@ -42,9 +46,9 @@ def look(target: Target, view: View, *, connecting: bool = False) -> Finding | N
             return _not_qemus(target, why)
     ends = view.host.ends(target.socket)
     if ends.clients:
-        return held(target, ends)
+        return held(target, ends, view)
     for process, use in view.host.users(target.socket):
-        if use.purpose != QMP:
+        if use.purpose is not None and use.purpose != QMP:
             return wrong_use(target, process, use)
     return None
 
@@ -68,14 +72,24 @@ def unwise(target: Target) -> Iterator[str]:
             yield "the unit that is shipped cannot see it (PrivateTmp, ProtectHome); use /run/qmp"
 
 
-def _foreign(target: Target, manager: str) -> Finding:
+def _foreign(target: Target, manager: str, view: View) -> Finding:
     return Finding(
         target.socket,
         "foreign",
         f"This is {manager}'s own monitor, which serves one client only: it is left alone.",
         (f"{manager} keeps its monitors at such paths, and needs them.",),
-        ("Give the VM another monitor, at its next cold start.", *second_monitor(target.name, manager)),
+        (
+            "Give the VM another monitor, at its next cold start.",
+            *second_monitor(_called_by(manager, target, view), manager),
+        ),
     )
+
+
+def _called_by(manager: str, target: Target, view: View) -> str:
+    """What the manager's own commands call the VM.  libvirt shortens a long name in the path, and tells it to QEMU."""
+    by_path = instance(target.socket)
+    by_arguments = called(target, view)
+    return (by_arguments if manager == "libvirt" and by_arguments != target.name else by_path) or by_arguments
 
 
 def _not_qemus(target: Target, why: str) -> Finding:
@@ -174,28 +188,71 @@ def _runs_here(target: Target, host: Host) -> Iterator[str]:
 # --- who is at it
 
 
-def held(target: Target, ends: Ends) -> Finding:
+def called(target: Target, view: View) -> str:
+    """What QEMU calls the VM, by the arguments of the process that listens, or else what the target is called."""
+    users = [process for process, use in view.host.users(target.socket) if use.listens]
+    names = (vm_name(process.argv) for process in (*users, *view.host.ends(target.socket).listeners))
+    return next(filter(None, names), target.name)
+
+
+def held(target: Target, ends: Ends, view: View) -> Finding:
     """Somebody is served already."""
     holders = [f"held by {client}" if client else "held by a process that only root may see" for client in ends.clients]
     seen = (*holders, *(f"listening: {process}" for process in ends.listeners), *_waiting(ends))
     known = [client for client in ends.clients if client]
     process = str(ends.listeners[0]) if ends.listeners else ""
     if known and all(client.is_exporter for client in known):
+        if silent := silence(ends.listeners) or unanswered(known[0], target.socket):
+            return _hung(target, ends, (*seen, silent))
         return Finding(target.socket, "watched", f"The exporter is connected: {known[0]}.", seen, process=process)
     mend_it = [
         "A monitor serves one client. Give the VM one more, for the exporter, at its next cold start:",
-        *second_monitor(f"{target.name}-exporter")[1:],
+        *second_monitor(f"{called(target, view)}-exporter")[1:],
     ]
     if not known:
         mend_it = ["Look who it is:", f"  sudo qmp-exporter diagnose {quote(target.socket)}", *mend_it]
     elif not any(client.is_manager for client in known):
-        mend_it += ["Or, if that client is not needed, end it:", f"  kill {' '.join(str(one.pid) for one in known)}"]
+        mend_it += ["Or, if that client is not needed, stop what it belongs to:", f"  systemctl status {known[0].pid}"]
     return Finding(target.socket, "busy", "Another client holds the monitor.", seen, tuple(mend_it), process=process)
 
 
 def _waiting(ends: Ends) -> Iterator[str]:
     for client in ends.waiting:
         yield f"waiting for it: {client or 'a process that only root may see'}"
+
+
+def silence(listeners: Iterable[Process]) -> str:
+    """What the kernel says of the process that listens, where that explains why it does not answer; empty if nothing.
+
+    A main thread in state D is looked at again: for a moment it is that whenever it reads a disk itself.
+    """
+    for process in listeners:
+        if process.status in STOPPED:
+            return f"{process} is stopped by a signal."
+        if process.status == psutil.STATUS_DISK_SLEEP and waits_for_storage(process.pid):
+            return f"{process} waits for storage (state D)."
+    return ""
+
+
+def _hung(target: Target, ends: Ends, seen: tuple[str, ...]) -> Finding:
+    return Finding(
+        target.socket,
+        "hung",
+        "The exporter is connected, and QEMU does not answer.",
+        seen,
+        going_on(ends.listeners),
+        process=str(ends.listeners[0]) if ends.listeners else "",
+    )
+
+
+def going_on(listeners: Iterable[Process]) -> tuple[str, ...]:
+    stopped = [str(process.pid) for process in listeners if process.is_qemu and process.status in STOPPED]
+    if stopped:
+        return ("Whoever stopped it may have a reason. To let it go on:", f"  kill -CONT {' '.join(stopped)}")
+    return (
+        "Look whether the storage of its disks answers, and whether a thread of it waits for that (D):",
+        f"  ps -L -o pid,tid,stat,wchan:30,comm -p {next((str(one.pid) for one in listeners), 'PID')}",
+    )
 
 
 def stale(target: Target, view: View) -> Finding:

@@ -3,6 +3,7 @@
 /proc/net/unix tells no peers; sock_diag(7) does, to anybody.  `ss -x` asks the same, but may not be installed.
 """
 
+import os
 import socket
 import struct
 import sys
@@ -19,21 +20,40 @@ _LISTEN = 10  # tcp_states.h
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
 _REQUEST = struct.Struct("=BBHIIIII")  # struct unix_diag_req
 _SOCKET = struct.Struct("=BBBxI8x")  # struct unix_diag_msg
+_FILE = struct.Struct("=II")  # struct unix_diag_vfs
+_MINOR_BITS = 20  # kdev_t.h
 _ATTRIBUTE = struct.Struct("=HH")  # struct rtattr
 _BUFFER = 1 << 16  # bytes; the kernel sends no longer message
 _DEADLINE = 5.0  # seconds
 
 
+class File(NamedTuple):
+    """What tells a file from any other, whatever path leads to it: its device, and the low 32 bits of its inode."""
+
+    device: int
+    inode: int
+
+
+def file_of(path: str) -> File | None:
+    """None if there is no such file, or it may not be looked at."""
+    try:
+        stat = os.stat(path)  # noqa: PTH116  no Path is needed for it
+    except (OSError, ValueError):
+        return None
+    device = os.major(stat.st_dev) << _MINOR_BITS | os.minor(stat.st_dev)  # as the kernel has it inside
+    return File(device, stat.st_ino & 0xFFFFFFFF)
+
+
 class UnixSocket(NamedTuple):
     """`name` is the path that was bound, or @name; empty at the end that connected.
 
-    `file`: the low 32 bits of the inode of the socket file.  `waiting`: inodes of clients that are not served yet.
+    `file`: None for a socket without one.  `waiting`: inodes of clients that are not served yet.
     """
 
     inode: int
     listening: bool
     name: str
-    file: int
+    file: File | None
     peer: int
     waiting: tuple[int, ...]
 
@@ -67,13 +87,13 @@ def _socket(message: bytes) -> UnixSocket:
     attributes = dict(_attributes(message[_SOCKET.size :]))
     name = attributes.get(_NAME, b"")
     text = "@" + name[1:].decode(errors="replace") if name.startswith(b"\0") else name.decode(errors="replace")
-    file = attributes.get(_VFS, b"")[:4]
+    inode_of_file, device = _FILE.unpack(attributes.get(_VFS, bytes(_FILE.size)))
     waiting = attributes.get(_ICONS, b"")
     return UnixSocket(
         inode,
         state == _LISTEN,
         text.rstrip("\0"),
-        int.from_bytes(file, sys.byteorder),
+        File(device, inode_of_file) if inode_of_file else None,
         int.from_bytes(attributes.get(_PEER, b""), sys.byteorder),
         tuple(client for (client,) in struct.iter_unpack("=I", waiting) if client),
     )

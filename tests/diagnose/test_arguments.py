@@ -1,10 +1,18 @@
 """Command lines of QEMUs -> the sockets in them, and what for."""
 
+import json
 import shlex
 
 import pytest
 
 from qmp_exporter.diagnose.arguments import HMP, PRETTY, QMP, Use, uses, vm_name
+
+
+LISTENS = "-chardev socket,id=m,path=/m,server=on"
+MONITOR_IN_JSON = json.dumps({"qom-type": "monitor-qmp", "id": "q", "chardev": "m"})
+PORT_IN_JSON = json.dumps({"driver": "virtserialport", "chardev": "m"})
+ADDRESS = {"type": "unix", "data": {"path": "/m"}}
+CHARDEV_IN_JSON = json.dumps({"id": "m", "backend": {"type": "socket", "data": {"addr": ADDRESS, "server": True}}})
 
 
 def used(line: str) -> list[Use]:
@@ -31,10 +39,17 @@ def used(line: str) -> list[Use]:
             "a virtio serial port, such as the guest agent's",
         ),
         ("-chardev socket,id=m,path=/m,server=on -device usb-braille,chardev=m", "the device usb-braille"),
-        ("-chardev socket,id=m,path=/m,server=on", "connected to nothing that is known"),
+        ("-chardev socket,id=m,path=/m,server=on -object monitor-qmp,id=q,chardev=m", QMP),  # QEMU 11.1
+        ("-chardev socket,id=m,path=/m,server=on -object monitor-qmp,id=q,chardev=m,pretty=on", PRETTY),
+        ("-chardev socket,id=m,path=/m,server=on -object monitor-hmp,id=q,chardev=m", HMP),
+        (f"{LISTENS} -object '{MONITOR_IN_JSON}'", QMP),
+        (f"{LISTENS} -device '{PORT_IN_JSON}'", "a virtio serial port, such as the guest agent's"),
+        (f"-chardev '{CHARDEV_IN_JSON}' -mon chardev=m,mode=control", QMP),
+        ("-chardev socket,id=m,path=/m,server=on", None),
+        ('-chardev socket,id=m,path=/m,server=on -device \'{"driver": "\'', None),
     ],
 )
-def test_what_a_socket_is_for(line: str, purpose: str) -> None:
+def test_what_a_socket_is_for(line: str, purpose: str | None) -> None:
     assert used(f"qemu-system-x86_64 -name web01 {line} -m 32") == [Use("/m", purpose, listens=True)]
 
 

@@ -48,6 +48,34 @@ def test_a_socket_is_known_by_its_file_where_a_link_leads_to_it(directory: Path)
         assert Host().ends(f"{directory}/b").listening
 
 
+@pytest.mark.parametrize("bound", ["a.sock", "../{name}/a.sock", "{link}/a.sock"])
+def test_a_socket_is_known_by_its_file_whatever_it_was_bound_by(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    """As QEMU does where /var/run is a link to /run, or where it was started in the directory."""
+    link = directory.with_name(f"{directory.name}-link")
+    link.symlink_to(directory)
+    monkeypatch.chdir(directory)
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(bound.format(name=directory.name, link=link))
+            listener.listen()
+            ends = Host().ends(f"{directory}/a.sock")
+            assert (ends.listening, pids(ends.listeners)) == (True, [os.getpid()])
+    finally:
+        link.unlink()
+
+
+def test_a_socket_file_in_the_place_of_another_has_nobody_behind_it(directory: Path) -> None:
+    path = directory / "a.sock"
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as newer:
+        listener.bind(str(path))
+        listener.listen()
+        path.unlink()
+        newer.bind(str(path))
+        assert Host().ends(str(path)).listening is False
+
+
 async def test_a_qemu_is_known_by_its_arguments(directory: Path) -> None:
     command = ("-name", "web77", "-qmp", f"unix:{directory}/a.sock,server=on")
     process = await asyncio.create_subprocess_exec(

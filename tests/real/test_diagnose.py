@@ -14,10 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from exporter import PROGRAM
+import provoke
+from exporter import PROGRAM, Vm, exporting, free_port
 from parts import need_root
 from qmp_exporter.demo.machine import Cdrom, DataDisk, Machine, Style
 from qmp_exporter.demo.qemu import Qemu
+from qmp_exporter.simulator import Monitor, SimulatedVm
+from qmp_exporter.simulator.faults import Stall
 from trouble import channel
 
 pytestmark = pytest.mark.real
@@ -116,7 +119,8 @@ async def test_a_held_monitor_names_the_process_that_holds_it(qemu: Qemu, direct
         await holder.wait()
     assert status == 1
     assert f"held by pid {holder.pid} (python3 poll.py db07.sock), user root" in said
-    assert f"kill {holder.pid}\n" in said
+    assert f"systemctl status {holder.pid}\n" in said
+    assert "kill" not in said
     assert f"listening: pid {qemu.process.pid} " in said
     assert_as_documented("Held by somebody else", directory, "/run/qmp/db07.sock", said)
 
@@ -154,12 +158,41 @@ async def test_a_human_monitor_is_told_by_the_arguments_of_its_qemu(qemu: Qemu, 
     assert_as_documented("Not a QMP monitor", directory, "/run/qmp/human.sock", shown)
 
 
-async def test_a_human_monitor_under_another_name_is_told_by_what_it_says(qemu: Qemu, directory: Path) -> None:  # noqa: ARG001  it is there
+async def test_a_human_monitor_is_told_under_another_name_too(qemu: Qemu, directory: Path) -> None:  # noqa: ARG001  it is there
     (directory / "link.sock").symlink_to(directory / "human.sock")
     status, said = await diagnose("--user=root", directory / "link.sock")
     assert status == 1
-    assert "a human monitor (HMP)" in said
-    assert "monitor - type 'help' for more information" in said
+    assert "This is a human monitor (HMP), not a plain QMP monitor. It was not connected to." in " ".join(said.split())
+
+
+async def test_a_monitor_that_is_watched_under_another_name_is_watched(qemu: Qemu, directory: Path) -> None:
+    (directory / "link.sock").symlink_to(qemu.monitor)
+    async with exporting(directory, Vm("db07", qemu.monitor)) as exporter:
+        await exporter.says("qemu_up 1")
+        status, said = await diagnose("--user=root", directory / "link.sock")
+        assert (status, said.splitlines()[0]) == (0, f"{directory}/link.sock: watched"), said
+
+
+async def test_a_qemu_that_is_stopped_by_a_signal_is_not_good_because_it_is_watched(
+    qemu: Qemu, directory: Path
+) -> None:
+    async with exporting(directory, Vm("db07", qemu.monitor)) as exporter:
+        await exporter.says("qemu_up 1")
+        with provoke.hung(qemu):
+            status, said = await diagnose("--user=root", qemu.monitor)
+    assert (status, said.splitlines()[0]) == (1, f"{qemu.monitor}: hung"), said
+    assert f"kill -CONT {qemu.process.pid}" in said
+
+
+async def test_a_monitor_that_does_not_answer_the_exporter_is_not_good(directory: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    async with Monitor(SimulatedVm("db08"), directory / "db08.sock") as monitor:
+        monitor.inject(Stall("query-status"))
+        async with exporting(directory, Vm("db08", directory / "db08.sock"), address=address) as exporter:
+            await exporter.says('qemu_monitor_state{state="hung"} 1')
+            status, said = await diagnose("--user=root", directory / "db08.sock")
+    assert (status, said.splitlines()[0]) == (1, f"{directory}/db08.sock: hung"), said
+    assert "The exporter has had no answer for" in said
 
 
 async def test_a_guest_agents_channel_is_told_and_not_connected_to(qemu: Qemu, directory: Path) -> None:  # noqa: ARG001  it is there

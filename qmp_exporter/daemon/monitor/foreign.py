@@ -16,6 +16,21 @@ _MONITORS = (
 )
 
 
+# Where a manager's path tells which of its VMs it is, by the name or number that its own commands take.
+_INSTANCES = re.compile(
+    r"/libvirt/qemu/.*domain-\d+-(?P<libvirt>[^/]+)/monitor\.sock$"
+    r"|/run/qemu-server/(?P<proxmox>\d+)\.(?:qmp|qga)$"
+    r"|/(?:incus|lxd)/(?:logs/)?(?P<incus>[^/]+)/qemu\.monitor$"
+    r"|/ganeti/kvm-hypervisor/ctrl/(?P<ganeti>[^/]+)\.(?:qmp|kvmd)$"
+)
+
+
+def instance(socket: str) -> str:
+    """What the manager whose own monitor it is calls the VM; empty where its path does not tell."""
+    match = _INSTANCES.search(socket) or _INSTANCES.search(os.path.realpath(socket))
+    return next(filter(None, match.groups()), "") if match else ""
+
+
 def owner(socket: str) -> str | None:
     """The name of the manager, or None if the monitor is nobody's that we know.  A link to it is as good as itself."""
     paths = (socket, os.path.realpath(socket)) if socket.startswith("/") else ()
