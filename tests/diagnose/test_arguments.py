@@ -7,7 +7,6 @@ import pytest
 
 from qmp_exporter.diagnose.arguments import HMP, PRETTY, QMP, Use, uses, vm_name
 
-
 LISTENS = "-chardev socket,id=m,path=/m,server=on"
 MONITOR_IN_JSON = json.dumps({"qom-type": "monitor-qmp", "id": "q", "chardev": "m"})
 PORT_IN_JSON = json.dumps({"driver": "virtserialport", "chardev": "m"})

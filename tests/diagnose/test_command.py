@@ -32,6 +32,10 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
         ("/run/qmp/web01.sock", Target("web01", "/run/qmp/web01.sock")),
         ("unix:/run/qmp/web01.sock", Target("web01", "/run/qmp/web01.sock")),
         ("@web01", Target("web01", "@web01")),
+        ("/run/vms/db07/qmp.sock", Target("db07", "/run/vms/db07/qmp.sock")),
+        ("/run/vms/db08/monitor.sock", Target("db08", "/run/vms/db08/monitor.sock")),
+        ("/var/lib/libvirt/qemu/domain-3-a/monitor.sock", Target("a", "/var/lib/libvirt/qemu/domain-3-a/monitor.sock")),
+        ("/var/run/qemu-server/101.qmp", Target("101", "/var/run/qemu-server/101.qmp")),
         ("tcp:127.0.0.1:4444", Target("4444", "tcp:127.0.0.1:4444")),
     ],
 )

@@ -28,8 +28,8 @@ from qmp_exporter.simulator.faults import BAD_JSON, EarlyEvents, Endless, Garbag
 UNSIMULATED = CATALOG.commands - set(COMMANDS)
 
 
-async def examined(socket: str | Path, **target: object) -> Finding:
-    return await examine(Target("web01", str(socket), **target), View(Host(), current_user()))
+async def examined(socket: str | Path, name: str = "web01", **target: object) -> Finding:
+    return await examine(Target(name, str(socket), **target), View(Host(), current_user()))
 
 
 @contextlib.contextmanager
@@ -221,6 +221,32 @@ async def test_a_managers_own_monitor_is_not_touched_and_has_a_recipe(directory:
         assert_nobody_came(listener)
     assert finding.verdict == "foreign"
     assert any("virsh edit web01" in line for line in finding.mend)
+    assert any("path=/run/qmp/web01.sock" in line for line in finding.mend)
+
+
+async def test_a_recipe_names_the_vm_as_its_qemu_does_and_not_the_file_of_its_socket(directory: Path) -> None:
+    with listening(directory / "a.sock") as listener, socket.socket(socket.AF_UNIX) as holder:
+        holder.connect(f"{directory}/a.sock")
+        served, _ = listener.accept()
+        command = (
+            "-c",
+            "read wait",
+            "-name",
+            "guest=db07,debug-threads=on",
+            "-qmp",
+            f"unix:{directory}/a.sock,server=on",
+        )
+        qemu = await asyncio.create_subprocess_exec(
+            "qemu-system-x86_64", *command, executable="/bin/sh", stdin=asyncio.subprocess.PIPE
+        )
+        try:
+            finding = await examined(directory / "a.sock", name="monitor")
+        finally:
+            qemu.kill()
+            await qemu.wait()
+        served.close()
+    assert any("path=/run/qmp/db07-exporter.sock" in line for line in finding.mend)
+    assert not any("kill" in line for line in finding.mend)
 
 
 async def test_a_socket_of_another_owner_than_the_wanted_one_is_not_connected_to(monitor: Monitor) -> None:
