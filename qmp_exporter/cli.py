@@ -126,7 +126,7 @@ def command_line() -> argparse.ArgumentParser:
     recorded = command("replay", _replay, "print the page that a recorded session of a monitor makes")
     recorded.add_argument("file", metavar="FILE.jsonl", type=Path)
     recorded.add_argument("--ended", action="store_true", help="the connection was lost after the last line")
-    command("demo", _demo, "watch an embedded VM: a real QEMU where one is installed, else a simulated one", web)
+    command("demo", _demo, "watch two embedded VMs, real QEMUs where one is installed, else simulated", web)
     return parser
 
 
@@ -208,17 +208,22 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from qmp_exporter.demo.embedded import embedded_vm  # noqa: PLC0415  a daemon has no use for what starts VMs
+    from qmp_exporter.demo.embedded import embedded_vms  # noqa: PLC0415  a daemon has no use for what starts VMs
 
     async def watch() -> None:
-        async with embedded_vm(random.Random()) as vm:  # noqa: S311  chance, not secrets
+        async with embedded_vms(random.Random()) as vms:  # noqa: S311  chance, not secrets
             wanted = _options(options)
             address = wanted.addresses[0]
             url = f"http://{'localhost' if address.startswith(':') else ''}{address}"
-            sys.stderr.write(f"Watching {vm.what}.\nLook at {url}/ or scrape {url}{wanted.telemetry_path}; ")
-            sys.stderr.write("Ctrl-C ends it.\n")
-            config = Config((Target("demo", vm.socket, poll_interval=DEMO_POLL),))
-            await run(config, wanted, lambda: config)
+            config = Config(
+                tuple(Target(name, socket, poll_interval=DEMO_POLL) for name, socket in vms.sockets.items())
+            )
+
+            def promise() -> None:
+                sys.stderr.write(f"Watching {vms.what}.\nLook at {url}/ or scrape {url}{wanted.telemetry_path}; ")
+                sys.stderr.write("Ctrl-C ends it.\n")
+
+            await run(config, wanted, lambda: config, promise)
 
     configure(options.level, options.format)
     return _served(watch)

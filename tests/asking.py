@@ -80,7 +80,7 @@ class Loop:
     def answer_all(self) -> None:
         """Answer each query as soon as it is asked, until no event makes us want one, and no poll for some seconds."""
         for _ in range(2000):
-            if self.agenda.in_flight is None and not self.agenda._urgent and self.agenda.due(self.now) > 2.0:
+            if self.agenda.settled and self.agenda.due(self.now) > 2.0:
                 return
             self.now += 0.0 if self.agenda.in_flight else self.agenda.due(self.now)
             self.turn()

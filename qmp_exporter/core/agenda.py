@@ -17,6 +17,7 @@ STAYS = frozenset({"STOP", "RESET", "RESUME"})  # events that say that QEMU is s
 SHARE = 0.03  # of QEMU's time that one of its queries may take: its main loop does nothing else meanwhile
 REST = 1 / SHARE - 1  # times what the last query took, until the next of its kind
 LONGEST_REST = 3600.0  # seconds; beyond that what was told is too old to be of use
+LONGEST_REST_OF_MEMORY = 15.0  # seconds; of queries that read memory alone, which cost what they cost a moment ago
 HUNG = 10.0  # seconds without any answer after which QEMU hangs, as far as anybody can tell
 MAX_FOLLOW_UPS = 8  # in a row while something else is wanted; in a storm a slow QEMU would never be polled otherwise
 MAX_OVERTAKEN = 3  # replies dropped in a row; beyond that a storm would leave the page without any answer at all
@@ -109,6 +110,11 @@ class Agenda:
     def resynced(self) -> bool:
         """Every query of the connect was answered, be it by an error."""
         return self._resync is not None and not self._resync
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is in flight, and no event waits for the query that settles it."""
+        return self.in_flight is None and not self._urgent
 
     def happened(self, event: str) -> None:
         """An event: the queries that settle it are wanted at once, and a reply on its way may be older than it."""
@@ -252,9 +258,9 @@ class Agenda:
         """When QEMU has had its rest from the last one, in proportion to what that took.
 
         What a query takes may be due to others, whom QEMU's main loop serves as well: the quicker of the last two
-        counts.  One that reads memory alone never costs much, and may be asked with the next poll at any rate.
+        counts.  One that reads memory alone never costs much, however long its answer took to come.
         """
-        longest = LONGEST_REST if query.reads_images else self._poll_interval
+        longest = LONGEST_REST if query.reads_images else min(self._poll_interval, LONGEST_REST_OF_MEMORY)
         rest = min(REST * min(self._took.get(query, (0.0,))), longest)
         return max(self._ended_at.get(query, -inf), self._sent_at.get(query, -inf)) + max(query.spacing, rest)
 

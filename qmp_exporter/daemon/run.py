@@ -49,8 +49,12 @@ class Options:
     systemd_socket: bool = False  # listen on what the service manager passes, not on the addresses
 
 
-async def run(config: Config, options: Options, read: Callable[[], Config]) -> None:
-    """Serve until SIGTERM or SIGINT; `read` reads the configuration anew, on SIGHUP.
+async def run(
+    config: Config, options: Options, read: Callable[[], Config], ready: Callable[[], None] = lambda: None
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    `read` reads the configuration again, on SIGHUP; `ready` is called once HTTP answers.
 
     :raise OSError: an address cannot be bound.
     :raise AddressError: an address is none.
@@ -78,6 +82,7 @@ async def run(config: Config, options: Options, read: Callable[[], Config]) -> N
         addresses = " ".join(map(named, listeners)) if options.systemd_socket else " ".join(options.addresses)
         log.info("listening", version=__version__, addresses=addresses, targets=len(config.vms))
         systemd.notify("READY=1", _status(fleet))
+        ready()
         try:
             await _until(
                 stop, fleet.run, configured.run, partial(guard, reload.run), partial(_heartbeat, fleet, stats, allowed)

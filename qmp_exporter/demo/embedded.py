@@ -1,12 +1,13 @@
-"""Nothing -> a VM that lives: a real QEMU where one is installed, else the simulator."""
+"""Nothing -> two VMs, real QEMUs where one is installed, else simulated: one lives, one stops on a full disk."""
 
 import asyncio
+import errno
 import os
 import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -15,7 +16,11 @@ from qmp_exporter.demo.machine import Cdrom, DataDisk, Fault, Machine, Vnc
 from qmp_exporter.demo.qemu import BINARY, Order, Qemu
 from qmp_exporter.simulator import Monitor, SimulatedVm, live
 
-STEP = 1.0  # seconds between two things that happen in the VM
+LIVING, FULL = "demo", "demo-full-disk"  # the VMs
+FULL_UUID = "0f1c2a57-7d0a-4a39-8d26-6b1e5d0c9a11"
+STEP = 1.0  # seconds between two things that happen in a VM
+FILLS_AFTER = 5.0  # seconds until the disk is full: the page has seen it well
+TRIES_AGAIN = 120.0  # seconds until somebody resumes the VM, whose disk is still full
 MIRROR: dict[str, Any] = {
     "job-id": "mirror0",
     "device": "drive-virtio1",
@@ -28,15 +33,15 @@ MIRROR: dict[str, Any] = {
 
 
 class Embedded(NamedTuple):
-    """`socket` is the VM's monitor, `what` says in words what is behind it."""
+    """`sockets` are the monitors by the names of their VMs, `what` says in words what is behind them."""
 
-    socket: str
+    sockets: dict[str, str]
     what: str
 
 
 @asynccontextmanager
-async def embedded_vm(rng: Random) -> AsyncIterator[Embedded]:
-    """A VM in which things happen until the block is left.
+async def embedded_vms(rng: Random) -> AsyncIterator[Embedded]:
+    """VMs in which things happen until the block is left.
 
     A signal while it boots cancels whoever asked for it, or QEMU's directory would stay; the daemon then has its own
     handlers.
@@ -64,11 +69,26 @@ async def _going_on(life: Coroutine[None, None, None]) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _real(rng: Random) -> AsyncIterator[Embedded]:
-    disk = DataDisk(faults=(Fault("write"),), werror="report")
-    async with Qemu(Machine(name="demo", disk=disk, cdrom=Cdrom(), vnc=(Vnc(),))) as qemu, _going_on(_live(qemu, rng)):
-        version = qemu.greeting["version"]["qemu"]
-        what = f"a real QEMU {version['major']}.{version['minor']}.{version['micro']} ({BINARY}) with a tiny guest"
-        yield Embedded(str(qemu.monitor), what)
+    bad_sector = DataDisk(faults=(Fault("write"),), werror="report")
+    living = Machine(name=LIVING, disk=bad_sector, cdrom=Cdrom(), vnc=(Vnc(),))
+    full = Machine(name=FULL, uuid=FULL_UUID, disk=DataDisk(faults=(Fault("write", errno=errno.ENOSPC),)))
+    async with AsyncExitStack() as stack:
+        qemus = [await stack.enter_async_context(Qemu(machine)) for machine in (living, full)]
+        await stack.enter_async_context(_going_on(_live(qemus[0], rng)))
+        await stack.enter_async_context(_going_on(_fill(qemus[1])))
+        version = qemus[0].greeting["version"]["qemu"]
+        what = f"two real QEMUs {version['major']}.{version['minor']}.{version['micro']} ({BINARY}) with a tiny guest"
+        yield Embedded({qemu.machine.name: str(qemu.monitor) for qemu in qemus}, what)
+
+
+async def _fill(qemu: Qemu) -> None:
+    """The guest writes to a disk that has no room left: QEMU stops it, as often as it is resumed."""
+    await asyncio.sleep(FILLS_AFTER)
+    qemu.send(Order.WRITE_BAD)
+    while True:
+        await qemu.event("STOP", deadline=TRIES_AGAIN)
+        await asyncio.sleep(TRIES_AGAIN)
+        await qemu.execute("cont")
 
 
 async def _live(qemu: Qemu, rng: Random) -> None:
@@ -108,8 +128,22 @@ async def _look_in(qemu: Qemu) -> asyncio.StreamWriter:
 
 @asynccontextmanager
 async def _simulated(rng: Random) -> AsyncIterator[Embedded]:
-    vm = SimulatedVm("demo")
+    living, full = SimulatedVm(LIVING), SimulatedVm(FULL)
     with tempfile.TemporaryDirectory(prefix="qmp-exporter-") as directory:
-        path = str(Path(directory, "monitor.sock"))
-        async with Monitor(vm, path), _going_on(live(vm, rng)):
-            yield Embedded(path, f"a simulated VM: install {BINARY} to see a real one")
+        sockets = {vm.name: str(Path(directory, f"{vm.name}.sock")) for vm in (living, full)}
+        async with (
+            Monitor(living, sockets[LIVING]),
+            Monitor(full, sockets[FULL]),
+            _going_on(live(living, rng)),
+            _going_on(_fill_simulated(full)),
+        ):
+            yield Embedded(sockets, f"two simulated VMs: install {BINARY} to see real ones")
+
+
+async def _fill_simulated(vm: SimulatedVm) -> None:
+    await asyncio.sleep(FILLS_AFTER)
+    disk = next(block for block in vm.blocks if not block.cdrom)
+    while True:
+        vm.io_error(disk.id, action="stop", nospace=True)
+        await asyncio.sleep(TRIES_AGAIN)
+        vm.cont()

@@ -9,6 +9,7 @@ import time
 
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.config import Target
+from qmp_exporter.core.agenda import QUERY_COMMANDS
 from qmp_exporter.core.wire import BadMessage, Message
 from qmp_exporter.daemon.monitor.link import Link, Unreachable
 from qmp_exporter.daemon.monitor.watch import Watch
@@ -19,6 +20,9 @@ GREETING = (
     b'{"QMP": {"version": {"qemu": {"micro": 0, "minor": 0, "major": 10}, "package": ""}, "capabilities": []}}\r\n'
 )
 NEGOTIATED = b'{"return": {}, "id": 0}\r\n'
+
+
+ALLOWED = [(query.command, json.loads(query.arguments or b"null")) for query in (QUERY_COMMANDS, *CATALOG.queries)]
 
 
 class Peer:
@@ -89,8 +93,8 @@ class Peer:
     def write(self, message: bytes) -> None:
         """In the place of the socket, past the gate that holds the allow-list."""
         question = json.loads(message)
-        assert question.keys() == {"execute", "id"}
-        assert question["execute"] in CATALOG.commands
+        assert question.keys() - {"arguments"} == {"execute", "id"}
+        assert (question["execute"], question.get("arguments")) in ALLOWED
         self.asked = [*self.asked[-7:], (question["execute"], question["id"])]
 
     def _hear(self, message: Message) -> None:

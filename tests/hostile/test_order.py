@@ -101,7 +101,7 @@ class Life:
         plan = witness.watch.vm.agenda
         await eventually(lambda: heard(witness) == len(self._events))
         if self._poll == NEVER:
-            await eventually(lambda: plan.in_flight is None and plan.due(time.monotonic()) > 2.0)
+            await eventually(lambda: plan.settled and plan.due(time.monotonic()) > 2.0)
 
     def _watch(self, socket: Path) -> tuple[Watched, asyncio.Task[None]]:
         stats = Selfstats()

@@ -60,6 +60,14 @@ class Demo(NamedTuple):
         first = traffic(await self.exporter.says("qemu_up 1\nqemu_vm_running 1"))
         await self.exporter.shows(lambda page: [] if traffic(page) != first else ["nothing moves"])
 
+    async def shows_a_vm_that_stopped_on_a_full_disk(self, device: str) -> None:
+        await self.exporter.about(Vm("demo-full-disk", "")).says(f"""
+            qemu_vm_state{{state="io-error"}} 1
+            qemu_block_io_errors_total{{device="{device}",operation="write",action="stop"}} 1
+            qemu_block_io_nospace_errors_total{{device="{device}"}} 1
+            qemu_block_io_status{{device="{device}",status="nospace"}} 1
+        """)
+
     def files(self) -> list[str]:
         return [str(path) for path in self.directory.rglob("*")]
 
@@ -109,14 +117,15 @@ async def test_with_qemu_it_watches_a_real_one(short_path, figure):
     clock = asyncio.get_running_loop().time
     began = clock()
     async with demonstrated(short_path, port) as demo:
-        await demo.says(r"Watching a real QEMU \d+\.\d+\.\d+ \(qemu-system-x86_64\)")
+        await demo.says(r"Watching two real QEMUs \d+\.\d+\.\d+ \(qemu-system-x86_64\)")
         await demo.says(rf"http://127\.0\.0\.1:{port}/metrics\b.*Ctrl-C")
         await demo.says("msg=listening")
         await demo.exporter.says("qemu_up 1")
         started = clock() - began
         await demo.lives()
         await demo.exporter.says("qemu_vnc_sessions 1")
-        assert len(demo.processes()) == 2
+        assert len(demo.processes()) == 3
+        await demo.shows_a_vm_that_stopped_on_a_full_disk("drive-virtio1")
         demo.process.send_signal(signal.SIGTERM)
         told = clock()
         assert await demo.ends() == 0
@@ -147,9 +156,10 @@ async def test_it_ends_while_the_machine_is_booting(short_path, number):
 
 async def test_without_qemu_it_watches_a_simulated_one(short_path, without_qemu):
     async with demonstrated(short_path, free_port(), **without_qemu) as demo:
-        await demo.says("Watching a simulated VM: install qemu-system-x86_64")
+        await demo.says("Watching two simulated VMs: install qemu-system-x86_64")
         await demo.says("msg=listening")
         await demo.lives()
+        await demo.shows_a_vm_that_stopped_on_a_full_disk("drive-virtio-disk0")
         demo.process.send_signal(signal.SIGTERM)
         assert await demo.ends() == 0
         assert demo.left_nothing()
@@ -165,6 +175,7 @@ async def test_a_port_that_is_taken_is_said_in_one_line(short_path, without_qemu
             assert await demo.ends() == 1
             assert demo.left_nothing()
             assert "Address already in use" in demo.said().splitlines()[-1]
+            assert "Look at" not in demo.said()
             assert "Traceback" not in demo.said()
 
 
@@ -173,7 +184,7 @@ async def test_a_machine_that_dies_is_said_in_one_line(short_path):
     async with demonstrated(short_path, free_port()) as demo:
         await demo.says("msg=listening")
         await demo.exporter.says("qemu_up 1")
-        (machine,) = demo.processes() - {demo.process.pid}
+        machine, _ = demo.processes() - {demo.process.pid}
         os.kill(machine, signal.SIGKILL)
         assert await demo.ends() == 1
         assert demo.left_nothing()
