@@ -32,7 +32,13 @@ exec unshare --mount --pid --fork --kill-child --ipc --uts --propagation=private
   mount -t tmpfs -o mode=0755 tmpfs "$root/run"
   mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
   mount --bind -o ro "$source" "$root/mnt/source"
-  chroot "$root" env -i HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@" \
+  # Not chroot alone: systemd, which the tests boot in there, would say that it is offline.
+  mkdir -p "$root/mnt/old"
+  cd "$root"
+  pivot_root . mnt/old
+  cd /
+  umount --lazy /mnt/old
+  exec env -i HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@" \
     sh -eu -c "
       git config --global --add safe.directory /mnt/source/.git
       git config --global --add safe.directory /mnt/source
