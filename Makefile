@@ -11,18 +11,20 @@ BARE = $(or $(filter bookworm trixie,$(RELEASE)),$(error make test-bare: RELEASE
 # Which Debian `make deb` makes a package for.
 DEBIAN ?= bookworm
 SBOM ?= dist/sbom.cdx.json
+# What makes a Debian package: dpkg-shlibdeps, and the library that it is to find a package for.
+TO_BUILD := dpkg-dev libstdc++6
 # Where systemd is tried out, as root only, for nobody else can boot it.
 LIVE := $(if $(filter 0,$(shell id -u)),.live/bookworm .live/trixie)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-qemu test-bare bench bench-smoke packages check format golden docs lock dist deb sbom clean
+.PHONY: help run test test-qemu test-bare bench bench-smoke packages build-packages check format golden docs lock dist deb sbom clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: .venv/.run ## the demo: a VM, the exporter, and its page
-	$(BIN)/qmp-exporter demo
+run: .venv/.run ## the demo: two VMs, the exporter, and its page; ARGS="--web.listen-address=:9177"
+	$(BIN)/qmp-exporter demo $(ARGS)
 
 test: packages .venv/.dev $(LIVE) ## all tests; ARGS="-k name" for some of them
 	$(BIN)/pytest $(ARGS)
@@ -62,15 +64,15 @@ lock: .venv/.dev ## requirements.lock: the newest of every dependency, with its 
 	$(BIN)/uv pip compile --quiet --no-config --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
 
-dist: .venv/.dev ## the wheel and the sdist in dist/
-	rm -rf dist
+dist: .venv/.release ## the wheel and the sdist in dist/
+	rm -f dist/*.whl dist/*.tar.gz
 	$(BIN)/python -m build --no-isolation .
-	$(BIN)/twine check --strict dist/*
+	$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
 
-deb: packages .venv/.dev ## a Debian package in dist/, of the last commit's date; DEBIAN=trixie for another than bookworm
+deb: build-packages .venv/.release ## a Debian package in dist/, of the last commit's date; DEBIAN=trixie for another than bookworm
 	deploy/debian/build $(DEBIAN) dist
 
-sbom: .venv/.dev ## dist/sbom.cdx.json: what the packages consist of, in CycloneDX
+sbom: .venv/.release ## dist/sbom.cdx.json: what the packages consist of, in CycloneDX
 	@mkdir -p $(dir $(SBOM))
 	PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
 	  --output-file $(SBOM) requirements.lock
@@ -91,6 +93,11 @@ clean: ## remove everything that make has made
 
 .venv/.dev: .venv/.run
 	$(PIP) install --group dev
+	@touch $@ .venv/.release
+
+# What builds the packages, without what tests them: a hypervisor needs no browser.
+.venv/.release: .venv/.run
+	$(PIP) install --group release
 	@touch $@
 
 # A root with that Debian's QEMU. A release that has ended or is to come has indexes past their dates, and not every one
@@ -121,12 +128,20 @@ packages:
 	@if ! command -v dpkg-query >/dev/null; then \
 	  echo 'This is no Debian: tests whose programs are missing are skipped, tests/packages.txt lists them.'; exit; \
 	fi; \
-	release=$$(. /etc/os-release; echo $${VERSION_ID:-99}); missing=; \
-	for package in $$(awk -v release=$$release '/^[a-z]/ && $$2 <= release { print $$1 }' tests/packages.txt); do \
-	  dpkg-query --show --showformat='$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed \
-	    || missing="$$missing $$package"; \
-	done; \
-	if [ -n "$$missing" ]; then $(call apt_get,$$missing); fi
+	release=$$(. /etc/os-release; echo $${VERSION_ID:-99}); \
+	$(call missing,$$(awk -v release=$$release '/^[a-z]/ && $$2 <= release { print $$1 }' tests/packages.txt))
+
+build-packages:
+	@$(call missing,python3-venv $(TO_BUILD))
+
+# missing PACKAGES: install those that are not there. A shell command, to be used in a recipe.
+define missing
+missing=; for package in $(1); do \
+  dpkg-query --show --showformat='$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed \
+    || missing="$$missing $$package"; \
+done; \
+if [ -n "$$missing" ]; then $(call apt_get,$$missing); fi
+endef
 
 # apt_get PACKAGES: as root it installs them, else it says what to install. A shell command, to be used in a recipe.
 define apt_get

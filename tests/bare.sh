@@ -1,10 +1,12 @@
 #!/bin/sh
-# RELEASE -> both commands of the README in a bare Debian of that release, in namespaces of their own; exit status 0 if they work
+# RELEASE [COMMAND] -> what the README promises, or that command, in a clone in a bare Debian; exit status 0 if it works
 #
-# The clone is below /root, as a newcomer's is.  From this machine it has the network, the kernel, and what a proxy needs
+# In namespaces of its own.  The clone is below /root, as a newcomer's is.  From this machine it has the network, the kernel, and what a proxy needs
 # to be trusted; no package, no Python, no service.
 set -eu
 release=$1
+shift
+command=${*:-python3 tests/newcomer.py}
 here=$(cd "$(dirname "$0")/.." && pwd)
 base=$here/.bare/$release
 root=$here/.bare/$release.run
@@ -22,8 +24,8 @@ done
 
 # The mounts and processes end with the namespaces.
 exec unshare --mount --pid --fork --kill-child --ipc --uts --propagation=private sh -eu -c '
-  root=$1 source=$2
-  shift 2
+  root=$1 source=$2 command=$3
+  shift 3
   hostname bare
   mount --bind "$root" "$root"
   mount -t proc proc "$root/proc"
@@ -44,5 +46,5 @@ exec unshare --mount --pid --fork --kill-child --ipc --uts --propagation=private
       git config --global --add safe.directory /mnt/source
       git clone --quiet /mnt/source /root/qmp-exporter
       cd /root/qmp-exporter
-      exec python3 tests/newcomer.py"
-' bare "$root" "$here" "$@"
+      exec $command"
+' bare "$root" "$here" "$command" "$@"
