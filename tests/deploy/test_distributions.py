@@ -68,6 +68,15 @@ def test_the_wheel_has_every_file_of_the_package_and_no_other(built: Built):
     assert inside == tracked("qmp_exporter")
 
 
+def test_a_link_of_its_description_leads_to_the_web_or_there_is_none(built: Built):
+    """An index shows it without the files beside it."""
+    with zipfile.ZipFile(built.wheel) as wheel:
+        (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+        text = wheel.read(name).decode()
+    assert "which VM stopped on" in text
+    assert [link for link in re.findall(r"\]\(([^)\s]+)", text) if not re.match("https?:", link)] == []
+
+
 def test_the_sdist_has_all_that_git_has(built: Built):
     with tarfile.open(built.sdist) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}

@@ -71,6 +71,18 @@ def quietly(*command: str | Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@on_bookworm
+def test_every_link_of_a_document_leads_to_a_file_of_the_package(packages: Packages, tmp_path: Path):
+    quietly("dpkg-deb", "--extract", packages.directory / packages.current, tmp_path)
+    documents = tmp_path / "usr/share/doc/qmp-exporter"
+    pages = sorted(documents.rglob("*.md"))
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)\s#]+)", page.read_text())]
+    ours = [(page, link) for page, link in links if not re.match("https?:|mailto:", link)]
+    assert len(ours) > 30
+    assert [f"{page.name}: {link}" for page, link in ours if not (page.parent / link).exists()] == []
+    assert (documents / "deploy/web-config.example.yml").exists()
+
+
 @pytest.fixture
 def bare(packages: Packages) -> Iterator[Machine]:
     with booted(packages.release, packages.directory) as machine:
