@@ -54,7 +54,7 @@ OWNERS = {
     "aiohttp": ("daemon/web/",),
     "structlog": ("daemon/",),
     "bcrypt": ("daemon/web/passwords.py",),
-    "msgspec": ("core/", "catalog/"),
+    "msgspec": ("core/", "catalog/", "diagnose/watching.py"),
     "hypothesis": (),
     "pytest": (),
 }
