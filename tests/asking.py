@@ -1,9 +1,9 @@
-"""An agenda and a clock of its own: what the daemon does with them, step by step -> what is asked, and when."""
+"""A query scheduler and a clock of its own: what the daemon does with them, step by step -> what is asked, and when."""
 
 import pytest
 
-from qmp_exporter.core.agenda import QUERY_COMMANDS, STUCK, Agenda
 from qmp_exporter.core.family import Query
+from qmp_exporter.core.query_scheduler import QUERY_COMMANDS, STUCK, QueryScheduler
 
 POLL = 15.0
 STATUS = Query("query-status", dict, every="poll", after=("STOP", "RESUME", "RESET"), spacing=0.02)
@@ -16,35 +16,35 @@ QUERIES = (STATUS, BLOCK, STATS, VNC_SERVERS, VNC, NAME)
 
 
 class Loop:
-    """What the daemon does with an agenda, on a clock of its own."""
+    """What the daemon does with a query scheduler, on a clock of its own."""
 
     def __init__(self, *, connected: bool = True, poll: float = POLL) -> None:
         self.now = 0.0
-        self.agenda = Agenda(QUERIES, poll)
+        self.scheduler = QueryScheduler(QUERIES, poll)
         self.asked: list[Query] = []
         self.late: list[Query] = []
         self.hung_at: list[float] = []
         self.events: list[str] = []
         self._asked_after: dict[Query, int] = {}  # how many events there were when it was asked
         self.true_as_of: dict[Query, int] = {}  # the same, of the last reply that was taken
-        self.agenda.start(self.now, 0.0)
+        self.scheduler.start(self.now, 0.0)
         if connected:
             self.turn()
-            self.agenda.answered(QUERY_COMMANDS, self.now)
-            self.agenda.offer(None)
+            self.scheduler.answered(QUERY_COMMANDS, self.now)
+            self.scheduler.set_available(None)
             self.answer_all()
 
     def turn(self) -> bool:
         """One round of the loop; whether anything was done."""
-        late = self.agenda.late(self.now)
+        late = self.scheduler.timed_out(self.now)
         if late:
             self.late.append(late)
-        hung = self.agenda.hung(self.now)
+        hung = self.scheduler.hung(self.now)
         if hung:
             self.hung_at.append(self.now)
-        before = self.agenda.in_flight
-        sent_at = self.agenda._sent_at.get(before, 0.0)
-        query = self.agenda.next(self.now)
+        before = self.scheduler.in_flight
+        sent_at = self.scheduler._sent_at.get(before, 0.0)
+        query = self.scheduler.next(self.now)
         if query:
             assert before is None or self.now >= sent_at + STUCK, "two in flight"
             self.asked.append(query)
@@ -52,37 +52,37 @@ class Loop:
         return bool(late or hung or query)
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass with nothing happening, waking up when the agenda wants it."""
+        """Let time pass with nothing happening, waking up when the scheduler wants it."""
         end = self.now + seconds
         while self.now < end:
             did = self.turn()
-            due = self.agenda.due(self.now)
+            due = self.scheduler.due(self.now)
             assert did or due > 0, "awake for nothing, and again at once"
             self.now = min(end, self.now + due)
         self.turn()
 
     def happens(self, event: str) -> None:
         self.events.append(event)
-        self.agenda.happened(event)
+        self.scheduler.on_event(event)
         self.turn()
 
     def answer(self) -> None:
-        query = self.agenda.in_flight
-        if query and self.agenda.answered(query, self.now):
+        query = self.scheduler.in_flight
+        if query and self.scheduler.answered(query, self.now):
             self.true_as_of[query] = self._asked_after[query]
         self.turn()
 
     def fail(self) -> None:
-        if self.agenda.in_flight:
-            self.agenda.failed(self.agenda.in_flight, self.now)
+        if self.scheduler.in_flight:
+            self.scheduler.failed(self.scheduler.in_flight, self.now)
         self.turn()
 
     def answer_all(self) -> None:
         """Answer each query as soon as it is asked, until no event makes us want one, and no poll for some seconds."""
         for _ in range(2000):
-            if self.agenda.settled and self.agenda.due(self.now) > 2.0:
+            if self.scheduler.settled and self.scheduler.due(self.now) > 2.0:
                 return
-            self.now += 0.0 if self.agenda.in_flight else self.agenda.due(self.now)
+            self.now += 0.0 if self.scheduler.in_flight else self.scheduler.due(self.now)
             self.turn()
             self.answer()
         pytest.fail("never at rest")

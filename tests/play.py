@@ -6,9 +6,9 @@ import msgspec
 from msgspec import Raw
 
 from qmp_exporter.catalog import CATALOG
-from qmp_exporter.core.agenda import QUERY_COMMANDS
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.page import Page
+from qmp_exporter.core.query_scheduler import QUERY_COMMANDS
 from qmp_exporter.core.samples import LINGER
 from qmp_exporter.core.vm import Vm
 from qmp_exporter.core.wire import Event, Greeting
@@ -62,7 +62,7 @@ class Story:
     def asks(self, command: str) -> None:
         """A query is sent, whether it is its turn or not; by what its reply is called."""
         self._pass()
-        self.vm.agenda.ask(self._queries[command], self.now)
+        self.vm.scheduler.ask(self._queries[command], self.now)
 
     def answers(self, command: str, value: Any) -> None:
         """A query is sent and answered at once.
@@ -87,8 +87,8 @@ class Story:
     def wants(self) -> set[str]:
         """The queries that would be asked next, if nothing else happened and no time passed; they count as answered."""
         commands = set()
-        while query := self.vm.agenda.next(self.now + 2.0):
-            self.vm.agenda.answered(query, self.now + 2.0)
+        while query := self.vm.scheduler.next(self.now + 2.0):
+            self.vm.scheduler.answered(query, self.now + 2.0)
             commands.add(query.command)
         return commands
 

@@ -10,8 +10,8 @@ import pytest
 
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.catalog.reference import reference
-from qmp_exporter.core.agenda import QUERY_COMMANDS
-from qmp_exporter.core.family import LIFE
+from qmp_exporter.core.family import LIFECYCLE
+from qmp_exporter.core.query_scheduler import QUERY_COMMANDS
 from qmp_exporter.daemon.selfstats import Selfstats
 
 ROOT = Path(__file__).parent.parent
@@ -200,7 +200,7 @@ def unnamed(help_text: str, sources: set[str]) -> bool:
 
 @pytest.mark.parametrize("family", CATALOG.families, ids=lambda family: family.name)
 def test_a_help_sentence_names_the_event_or_the_command(family):
-    sources = {source.name for source in family.sources if source.name not in LIFE and " " not in source.name}
+    sources = {source.name for source in family.sources if source.name not in LIFECYCLE and " " not in source.name}
     assert not unnamed(family.help, sources)
 
 

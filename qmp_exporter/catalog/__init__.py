@@ -27,16 +27,16 @@ ALWAYS = "monitor"  # whether a VM can be reached is not to be switched off
 OPTIONAL = tuple(group for group in GROUPS if group != ALWAYS)
 
 # What the rows of a group read from memory; nobody else needs it.
-REMEMBER = {
-    ALWAYS: (*monitor.REMEMBER, *vm.VITAL),
-    "vm": vm.REMEMBER,
-    "memory": memory.REMEMBER,
-    "migration": migration.REMEMBER,
-    "device": device.REMEMBER,
-    "block": disk.REMEMBER,
-    "display": display.REMEMBER,
-    "process": cpu.REMEMBER,
-    "kvm": kvm.REMEMBER,
+UPDATES = {
+    ALWAYS: (*monitor.UPDATES, *vm.VITAL),
+    "vm": vm.UPDATES,
+    "memory": memory.UPDATES,
+    "migration": migration.UPDATES,
+    "device": device.UPDATES,
+    "block": disk.UPDATES,
+    "display": display.UPDATES,
+    "process": cpu.UPDATES,
+    "kvm": kvm.UPDATES,
 }
 
 QUERIES = (
@@ -68,7 +68,7 @@ def without(groups: frozenset[str], kvm_stats: tuple[str, ...] = ()) -> Dispatch
         for group, members in GROUPS.items()
         for family in members
     )
-    remember = tuple(row for group, rows in REMEMBER.items() if group not in groups for row in rows)
+    remember = tuple(row for group, rows in UPDATES.items() if group not in groups for row in rows)
     queries = (*QUERIES, *kvm.queries(kvm_stats))
     fed = {source.name for family in families for source in family.sources} | {row.name for row in remember}
     return Dispatch(

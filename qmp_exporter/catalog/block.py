@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from qmp_exporter.catalog.disk import DEVICE, DEVICE_MEANS, QUERY_BLOCK, QUERY_BLOCKSTATS, BlockInfo, BlockStats
-from qmp_exporter.core.family import Label, Sample, Source, counter, event, gauge, query, signal
-from qmp_exporter.core.memory import Memory
+from qmp_exporter.core.family import Label, Sample, Source, bare_event, counter, event, gauge, query
 from qmp_exporter.core.read import by, once
+from qmp_exporter.core.vm_facts import VmFacts
 
 
 class BlockIoError(Struct, frozen=True, rename="kebab"):
@@ -49,7 +49,7 @@ class TrayMoved(Struct, frozen=True, rename="kebab"):
     id: str = ""
 
 
-TRAY_DEVICE = Label("device", DEVICE_MEANS, zero=lambda memory: memory.devices.trays)
+TRAY_DEVICE = Label("device", DEVICE_MEANS, zero=lambda facts: facts.devices.trays)
 OPERATION = Label("operation", "IoOperationType; a failed flush or discard comes as write.", values=("read", "write"))
 ACTION = Label("action", "BlockErrorAction: what QEMU did, by rerror and werror.", values=("ignore", "report", "stop"))
 FAILED_OPERATION = Label("operation", "Which operation failed.", values=("read", "write", "flush", "unmap"))
@@ -64,64 +64,64 @@ QUORUM_TYPE = Label(
 TO = Label("to", "Where the tray moved to.", values=("open", "closed"))
 
 
-def io_error(error: BlockIoError, memory: Memory) -> tuple[Sample, ...]:
-    device = memory.devices.name(error.device, error.qom_path, error.node_name)
+def io_error(error: BlockIoError, facts: VmFacts) -> tuple[Sample, ...]:
+    device = facts.devices.name(error.device, error.qom_path, error.node_name)
     return (((device, error.operation, error.action), 1),)
 
 
-def no_space(error: BlockIoError, memory: Memory) -> tuple[Sample, ...]:
+def no_space(error: BlockIoError, facts: VmFacts) -> tuple[Sample, ...]:
     if not error.nospace:
         return ()
-    return (((memory.devices.name(error.device, error.qom_path, error.node_name),), 1),)
+    return (((facts.devices.name(error.device, error.qom_path, error.node_name),), 1),)
 
 
-def corrupted(image: ImageCorrupted, memory: Memory) -> Iterable[Sample]:
-    device = memory.devices.name(image.device, "", image.node_name)
+def corrupted(image: ImageCorrupted, facts: VmFacts) -> Iterable[Sample]:
+    device = facts.devices.name(image.device, "", image.node_name)
     yield (device, "true" if image.fatal else "false"), 1
 
 
-def exceeded(threshold: WriteThreshold, memory: Memory) -> Iterable[Sample]:
-    yield (memory.devices.name("", "", threshold.node_name),), 1
+def exceeded(threshold: WriteThreshold, facts: VmFacts) -> Iterable[Sample]:
+    yield (facts.devices.name("", "", threshold.node_name),), 1
 
 
-def has_quorum(memory: Memory) -> bool:
-    return memory.devices.has_quorum
+def has_quorum(facts: VmFacts) -> bool:
+    return facts.devices.has_quorum
 
 
-def io_status(infos: list[BlockInfo], _memory: Memory) -> Iterable[Sample]:
+def io_status(infos: list[BlockInfo], _facts: VmFacts) -> Iterable[Sample]:
     for info in infos:
         if info.io_status:
             yield (info.name, info.io_status), 1
 
 
-def tray_moved(moved: TrayMoved, memory: Memory) -> Iterable[Sample]:
-    yield (memory.devices.name(moved.device, moved.id, ""),), int(moved.tray_open)
+def tray_moved(moved: TrayMoved, facts: VmFacts) -> Iterable[Sample]:
+    yield (facts.devices.name(moved.device, moved.id, ""),), int(moved.tray_open)
 
 
-def tray_move(moved: TrayMoved, memory: Memory) -> Iterable[Sample]:
-    yield (memory.devices.name(moved.device, moved.id, ""), "open" if moved.tray_open else "closed"), 1
+def tray_move(moved: TrayMoved, facts: VmFacts) -> Iterable[Sample]:
+    yield (facts.devices.name(moved.device, moved.id, ""), "open" if moved.tray_open else "closed"), 1
 
 
-def tray_open(infos: list[BlockInfo], _memory: Memory) -> Iterable[Sample]:
+def tray_open(infos: list[BlockInfo], _facts: VmFacts) -> Iterable[Sample]:
     for info in infos:
         if info.tray_open is not None:
             yield (info.name,), int(info.tray_open)
 
 
-def medium(infos: list[BlockInfo], _memory: Memory) -> Iterable[Sample]:
+def medium(infos: list[BlockInfo], _facts: VmFacts) -> Iterable[Sample]:
     for info in infos:
         if info.removable:
             yield (info.name,), int(info.inserted is not None)
 
 
-def medium_in_tray(stats: list[BlockStats], memory: Memory) -> Iterable[Sample]:
+def medium_in_tray(stats: list[BlockStats], facts: VmFacts) -> Iterable[Sample]:
     """blockdev-remove-medium sends no event; the poll sees it first, since a drive without a medium has no node."""
     for one in stats:
-        if one.name in memory.devices.trays:
+        if one.name in facts.devices.trays:
             yield (one.name,), int(bool(one.node_name))
 
 
-def failed(stats: list[BlockStats], _memory: Memory) -> Iterable[Sample]:
+def failed(stats: list[BlockStats], _facts: VmFacts) -> Iterable[Sample]:
     for one in stats:
         by_operation = {
             "read": one.stats.failed_rd_operations,
@@ -199,7 +199,7 @@ FAMILIES = (
     counter(
         "qemu_quorum_failures_total",
         "Times the images of a quorum disk did not agree, by QUORUM_FAILURE, of which QEMU sends one a second at most.",
-        signal("QUORUM_FAILURE", once),
+        bare_event("QUORUM_FAILURE", once),
         only_where=has_quorum,
     ),
     counter(

@@ -5,10 +5,10 @@ from itertools import accumulate, pairwise
 
 from qmp_exporter.catalog.disk import DEVICE, QUERY_BLOCKSTATS, BlockStats, LatencyHistogram
 from qmp_exporter.core.family import Family, Label, Sample, counter, histogram, query
-from qmp_exporter.core.memory import Memory
 from qmp_exporter.core.page import number
 from qmp_exporter.core.read import per
 from qmp_exporter.core.samples import in_range
+from qmp_exporter.core.vm_facts import VmFacts
 
 NANOSECONDS = 1e9  # make a second
 MAX_BOUNDARIES = 64  # of a histogram; an administrator who wants more wants another tool
@@ -20,7 +20,7 @@ LATENCY_OPERATION = Label("operation", "Which operation took that long.", values
 def traffic(name: str, help: str, member: str, unit: float = 1) -> Family:  # noqa: A002  the exposition format's own word
     """A row that copies a member of DeviceStats, of which `unit` make one of the row's."""
 
-    def read(stats: list[BlockStats], _memory: Memory) -> Iterable[Sample]:
+    def read(stats: list[BlockStats], _facts: VmFacts) -> Iterable[Sample]:
         for one in stats:
             count = getattr(one.stats, member)
             if count is not None:
@@ -29,7 +29,7 @@ def traffic(name: str, help: str, member: str, unit: float = 1) -> Family:  # no
     return counter(name, help, query(QUERY_BLOCKSTATS, read), labels=(DEVICE,))
 
 
-def invalid(stats: list[BlockStats], _memory: Memory) -> Iterable[Sample]:
+def invalid(stats: list[BlockStats], _facts: VmFacts) -> Iterable[Sample]:
     for one in stats:
         by_operation = {
             "read": one.stats.invalid_rd_operations,
@@ -42,7 +42,7 @@ def invalid(stats: list[BlockStats], _memory: Memory) -> Iterable[Sample]:
                 yield (one.name, operation), count
 
 
-def latency(stats: list[BlockStats], _memory: Memory) -> Iterable[Sample]:
+def latency(stats: list[BlockStats], _facts: VmFacts) -> Iterable[Sample]:
     for one in stats:
         by_operation = {
             "read": one.stats.rd_latency_histogram,

@@ -3,8 +3,8 @@
 from msgspec import Struct, field
 
 from qmp_exporter.catalog.qapi import Int
-from qmp_exporter.core.family import Label, Query, Remember, Sample, gauge, query
-from qmp_exporter.core.memory import MAX_NAME, Memory
+from qmp_exporter.core.family import Label, Query, Sample, StateUpdate, gauge, query
+from qmp_exporter.core.vm_facts import MAX_NAME, VmFacts
 
 
 class CpuInfo(Struct, frozen=True):
@@ -23,19 +23,19 @@ QUERIES = (QUERY_CPUS_FAST,)
 VCPU = Label("vcpu", "The vCPU's index.", limit=512)
 
 
-def note_threads(cpus: list[CpuInfo], memory: Memory) -> None:
-    memory.vcpu_threads = {cpu.index: cpu.thread_id for cpu in cpus}
+def update_threads(cpus: list[CpuInfo], facts: VmFacts) -> None:
+    facts.vcpu_threads = {cpu.index: cpu.thread_id for cpu in cpus}
 
 
-def note_paths(cpus: list[CpuInfo], memory: Memory) -> None:
-    memory.vcpu_paths = {cpu.qom_path[:MAX_NAME]: cpu.index for cpu in cpus}
+def update_paths(cpus: list[CpuInfo], facts: VmFacts) -> None:
+    facts.vcpu_paths = {cpu.qom_path[:MAX_NAME]: cpu.index for cpu in cpus}
 
 
-def vcpus(cpus: list[CpuInfo], _memory: Memory) -> tuple[Sample, ...]:
+def vcpus(cpus: list[CpuInfo], _facts: VmFacts) -> tuple[Sample, ...]:
     return (((), len(cpus)),)
 
 
-REMEMBER = (Remember("query-cpus-fast", list[CpuInfo], note_threads),)
-REMEMBER_PATHS = (Remember("query-cpus-fast", list[CpuInfo], note_paths),)
+UPDATES = (StateUpdate("query-cpus-fast", list[CpuInfo], update_threads),)
+UPDATE_PATHS = (StateUpdate("query-cpus-fast", list[CpuInfo], update_paths),)
 
 FAMILIES = (gauge("qemu_vcpus", "Number of vCPUs, by query-cpus-fast.", query(QUERY_CPUS_FAST, vcpus)),)

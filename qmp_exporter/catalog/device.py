@@ -6,9 +6,9 @@ from functools import partial
 
 from msgspec import Struct, field
 
-from qmp_exporter.core.family import Label, Query, Remember, Sample, Source, counter, event, gauge, query, signal
-from qmp_exporter.core.memory import MAX_NAME, Memory, bare
+from qmp_exporter.core.family import Label, Query, Sample, Source, StateUpdate, bare_event, counter, event, gauge, query
 from qmp_exporter.core.read import once
+from qmp_exporter.core.vm_facts import MAX_NAME, VmFacts, bare
 
 
 class SerialPort(Struct, frozen=True):
@@ -78,68 +78,68 @@ DISCONNECTED = ("NETDEV_STREAM_DISCONNECTED", "NETDEV_VHOST_USER_DISCONNECTED")
 ERROR_OF_ALL_DEVICES_SINCE = (6, 2)
 
 
-def note_port(port: SerialPort, memory: Memory) -> None:
-    memory.ports.changed(port.id, is_open=port.open)
+def update_port(port: SerialPort, facts: VmFacts) -> None:
+    facts.ports.changed(port.id, is_open=port.open)
 
 
-def note_chardevs(chardevs: list[Chardev], memory: Memory) -> None:
+def update_chardevs(chardevs: list[Chardev], facts: VmFacts) -> None:
     named = ((_PORT_OF_CHARDEV.fullmatch(chardev.label), chardev.frontend_open) for chardev in chardevs)
-    memory.ports.told(
+    facts.ports.told(
         {match["libvirt"] or match["proxmox"]: is_open for match, is_open in named if match and is_open is not None}
     )
 
 
-def note_netdev(netdev: Netdev, memory: Memory, *, is_connected: bool) -> None:
+def update_netdev(netdev: Netdev, facts: VmFacts, *, is_connected: bool) -> None:
     name = netdev.id[:MAX_NAME]
-    if name in memory.netdevs or len(memory.netdevs) < MAX_NETDEVS:
-        memory.netdevs[name] = is_connected
+    if name in facts.netdevs or len(facts.netdevs) < MAX_NETDEVS:
+        facts.netdevs[name] = is_connected
 
 
-def note_deleted(deleted: Deleted, memory: Memory) -> None:
+def update_deleted(deleted: Deleted, facts: VmFacts) -> None:
     """No query tells of netdevs, so those are forgotten that may have gone with the device: then they are absent.
 
     libvirt calls the netdev of device net1 hostnet1, and Proxmox VE calls both net1.  Whose any other netdev is cannot
     be told; it is not that of a disk or of a serial port.
     """
     owner = deleted.owner
-    may_have_any = owner not in memory.devices.names and owner not in memory.ports.open
-    for netdev in tuple(memory.netdevs):
+    may_have_any = owner not in facts.devices.names and owner not in facts.ports.open
+    for netdev in tuple(facts.netdevs):
         of_device = _DEVICE_OF_NETDEV.fullmatch(netdev)
         if netdev == owner or (of_device["device"] == owner if of_device else may_have_any):
-            del memory.netdevs[netdev]
-    memory.ports.deleted(deleted.device)
+            del facts.netdevs[netdev]
+    facts.ports.deleted(deleted.device)
 
 
-def netdevs(_payload: object, memory: Memory) -> Iterable[Sample]:
-    for netdev, is_connected in memory.netdevs.items():
+def netdevs(_payload: object, facts: VmFacts) -> Iterable[Sample]:
+    for netdev, is_connected in facts.netdevs.items():
         yield (netdev,), int(is_connected)
 
 
-def ports(_payload: object, memory: Memory) -> Iterable[Sample]:
-    for port, is_open in memory.ports.open.items():
+def ports(_payload: object, facts: VmFacts) -> Iterable[Sample]:
+    for port, is_open in facts.ports.open.items():
         yield (port,), int(is_open)
 
 
-def pr_manager(changed: PrManager, _memory: Memory) -> Iterable[Sample]:
+def pr_manager(changed: PrManager, _facts: VmFacts) -> Iterable[Sample]:
     yield (changed.id,), int(changed.connected)
 
 
-def pr_managers(told: list[PrManager], _memory: Memory) -> Iterable[Sample]:
+def pr_managers(told: list[PrManager], _facts: VmFacts) -> Iterable[Sample]:
     for one in told:
         yield (one.id,), int(one.connected)
 
 
-def memory_unplug_error(_payload: None, memory: Memory) -> tuple[Sample, ...]:
+def memory_unplug_error(_payload: None, facts: VmFacts) -> tuple[Sample, ...]:
     """Where QEMU sends DEVICE_UNPLUG_GUEST_ERROR for the same error, that one counts."""
-    return () if memory.is_qemu(ERROR_OF_ALL_DEVICES_SINCE) else once(None, memory)
+    return () if facts.is_qemu(ERROR_OF_ALL_DEVICES_SINCE) else once(None, facts)
 
 
-REMEMBER = (
-    Remember("VSERPORT_CHANGE", SerialPort, note_port),
-    Remember("query-chardev", list[Chardev], note_chardevs),
-    *(Remember(name, Netdev, partial(note_netdev, is_connected=True)) for name in CONNECTED),
-    *(Remember(name, Netdev, partial(note_netdev, is_connected=False)) for name in DISCONNECTED),
-    Remember("DEVICE_DELETED", Deleted, note_deleted),
+UPDATES = (
+    StateUpdate("VSERPORT_CHANGE", SerialPort, update_port),
+    StateUpdate("query-chardev", list[Chardev], update_chardevs),
+    *(StateUpdate(name, Netdev, partial(update_netdev, is_connected=True)) for name in CONNECTED),
+    *(StateUpdate(name, Netdev, partial(update_netdev, is_connected=False)) for name in DISCONNECTED),
+    StateUpdate("DEVICE_DELETED", Deleted, update_deleted),
 )
 
 FAMILIES = (
@@ -170,7 +170,7 @@ FAMILIES = (
     counter(
         "qemu_device_unplug_errors_total",
         "Times a device could not be unplugged, by DEVICE_UNPLUG_GUEST_ERROR (MEM_UNPLUG_ERROR before QEMU 6.2).",
-        signal("DEVICE_UNPLUG_GUEST_ERROR", once),
-        signal("MEM_UNPLUG_ERROR", memory_unplug_error),
+        bare_event("DEVICE_UNPLUG_GUEST_ERROR", once),
+        bare_event("MEM_UNPLUG_ERROR", memory_unplug_error),
     ),
 )

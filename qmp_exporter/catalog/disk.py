@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from msgspec import Struct, field
 
-from qmp_exporter.core.family import Label, Query, Remember
-from qmp_exporter.core.memory import Attached, Memory, device_name
+from qmp_exporter.core.family import Label, Query, StateUpdate
+from qmp_exporter.core.vm_facts import Attached, VmFacts, device_name
 
 
 class Inserted(Struct, frozen=True, rename="kebab"):
@@ -113,7 +113,7 @@ QUERY_NODES = Query(
     list[Node],
     every="event",
     after=("BLOCK_IO_ERROR", "BLOCK_IMAGE_CORRUPTED", "BLOCK_WRITE_THRESHOLD"),
-    needed_when=lambda memory: memory.devices.has_strangers,
+    needed_when=lambda facts: facts.devices.has_strangers,
     spacing=0.2,
     arguments=b'{"query-nodes": true}',
     of="nodes",
@@ -121,29 +121,27 @@ QUERY_NODES = Query(
 QUERIES = (QUERY_NODES, QUERY_BLOCK, QUERY_BLOCKSTATS)
 
 DEVICE_MEANS = "The drive id, else the qdev id, else the node name: the same for a disk in every metric."
-DEVICE = Label("device", DEVICE_MEANS, zero=lambda memory: memory.devices.names)
+DEVICE = Label("device", DEVICE_MEANS, zero=lambda facts: facts.devices.names)
 
 
-def note_block(infos: list[BlockInfo], memory: Memory) -> None:
-    memory.devices.learn(Attached(i.device, i.qdev, i.inserted.node_name if i.inserted else "") for i in infos)
-    memory.devices.learn_trays(info.name for info in infos if info.tray_open is not None)
-    memory.devices.learn_quorum(
-        there=any(info.inserted is not None and info.inserted.drv == "quorum" for info in infos)
-    )
+def update_block(infos: list[BlockInfo], facts: VmFacts) -> None:
+    facts.devices.learn(Attached(i.device, i.qdev, i.inserted.node_name if i.inserted else "") for i in infos)
+    facts.devices.learn_trays(info.name for info in infos if info.tray_open is not None)
+    facts.devices.learn_quorum(there=any(info.inserted is not None and info.inserted.drv == "quorum" for info in infos))
 
 
-def note_blockstats(stats: list[BlockStats], memory: Memory) -> None:
+def update_blockstats(stats: list[BlockStats], facts: VmFacts) -> None:
     """A disk may be plugged in without an event: the poll sees it first."""
-    memory.devices.learn(Attached(one.device, one.qdev, one.node_name) for one in stats)
-    memory.devices.learn_below((node, one.name) for one in stats for node in one.below())
+    facts.devices.learn(Attached(one.device, one.qdev, one.node_name) for one in stats)
+    facts.devices.learn_below((node, one.name) for one in stats for node in one.below())
 
 
-def note_nodes(nodes: list[Node], memory: Memory) -> None:
-    memory.devices.learn_all((node.node_name, node.below()) for node in nodes)
+def update_nodes(nodes: list[Node], facts: VmFacts) -> None:
+    facts.devices.learn_all((node.node_name, node.below()) for node in nodes)
 
 
-REMEMBER = (
-    Remember(QUERY_NODES.reply, list[Node], note_nodes),
-    Remember("query-block", list[BlockInfo], note_block),
-    Remember("query-blockstats", list[BlockStats], note_blockstats),
+UPDATES = (
+    StateUpdate(QUERY_NODES.reply, list[Node], update_nodes),
+    StateUpdate("query-block", list[BlockInfo], update_block),
+    StateUpdate("query-blockstats", list[BlockStats], update_blockstats),
 )

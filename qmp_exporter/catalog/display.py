@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from qmp_exporter.catalog.qapi import Int
-from qmp_exporter.core.family import Query, Remember, Sample, counter, event, gauge, query, signal
-from qmp_exporter.core.memory import MAX_NAME, Memory, VncClient
+from qmp_exporter.core.family import Query, Sample, StateUpdate, bare_event, counter, event, gauge, query
 from qmp_exporter.core.read import once
+from qmp_exporter.core.vm_facts import MAX_NAME, VmFacts, VncClient
 
 
 class VncPeer(Struct, frozen=True):
@@ -58,48 +58,48 @@ QUERIES = (QUERY_VNC_SERVERS, QUERY_VNC, QUERY_SPICE)
 SPICE_MAIN = 1  # channel-type of the channel that each session has once
 
 
-def note_connected(vnc: VncEvent, memory: Memory) -> None:
-    memory.vnc.connected(vnc.client.key)
+def update_connected(vnc: VncEvent, facts: VmFacts) -> None:
+    facts.vnc.connected(vnc.client.key)
 
 
-def note_initialized(vnc: VncEvent, memory: Memory) -> None:
-    memory.vnc.initialized(vnc.client.key)
+def update_initialized(vnc: VncEvent, facts: VmFacts) -> None:
+    facts.vnc.initialized(vnc.client.key)
 
 
-def note_disconnected(vnc: VncEvent, memory: Memory) -> None:
-    memory.vnc.disconnected(vnc.client.key)
+def update_disconnected(vnc: VncEvent, facts: VmFacts) -> None:
+    facts.vnc.disconnected(vnc.client.key)
 
 
-def note_servers(servers: list[VncServer], memory: Memory) -> None:
-    memory.vnc.reconcile(client.key for server in servers for client in server.clients)
+def update_servers(servers: list[VncServer], facts: VmFacts) -> None:
+    facts.vnc.reconcile(client.key for server in servers for client in server.clients)
 
 
-def note_server(server: VncServer, memory: Memory) -> None:
-    memory.vnc.reconcile(client.key for client in server.clients)
+def update_server(server: VncServer, facts: VmFacts) -> None:
+    facts.vnc.reconcile(client.key for client in server.clients)
 
 
-def vnc_clients(_payload: object, memory: Memory) -> tuple[Sample, ...]:
-    return (((), memory.vnc.clients),)
+def vnc_clients(_payload: object, facts: VmFacts) -> tuple[Sample, ...]:
+    return (((), facts.vnc.clients),)
 
 
-def vnc_sessions(_payload: object, memory: Memory) -> tuple[Sample, ...]:
-    return (((), memory.vnc.sessions),)
+def vnc_sessions(_payload: object, facts: VmFacts) -> tuple[Sample, ...]:
+    return (((), facts.vnc.sessions),)
 
 
-def spice_sessions(spice: SpiceInfo, _memory: Memory) -> Iterable[Sample]:
+def spice_sessions(spice: SpiceInfo, _facts: VmFacts) -> Iterable[Sample]:
     yield (), len({channel.connection_id for channel in spice.channels if channel.channel_type == SPICE_MAIN})
 
 
-def spice_channels(spice: SpiceInfo, _memory: Memory) -> Iterable[Sample]:
+def spice_channels(spice: SpiceInfo, _facts: VmFacts) -> Iterable[Sample]:
     yield (), len(spice.channels)
 
 
-REMEMBER = (
-    Remember("VNC_CONNECTED", VncEvent, note_connected),
-    Remember("VNC_INITIALIZED", VncEvent, note_initialized),
-    Remember("VNC_DISCONNECTED", VncEvent, note_disconnected),
-    Remember("query-vnc-servers", list[VncServer], note_servers),
-    Remember("query-vnc", VncServer, note_server),
+UPDATES = (
+    StateUpdate("VNC_CONNECTED", VncEvent, update_connected),
+    StateUpdate("VNC_INITIALIZED", VncEvent, update_initialized),
+    StateUpdate("VNC_DISCONNECTED", VncEvent, update_disconnected),
+    StateUpdate("query-vnc-servers", list[VncServer], update_servers),
+    StateUpdate("query-vnc", VncServer, update_server),
 )
 
 FAMILIES = (
@@ -119,17 +119,17 @@ FAMILIES = (
         query(QUERY_VNC, vnc_sessions),
     ),
     counter(
-        "qemu_vnc_connections_total", "VNC clients that connected, by VNC_CONNECTED.", signal("VNC_CONNECTED", once)
+        "qemu_vnc_connections_total", "VNC clients that connected, by VNC_CONNECTED.", bare_event("VNC_CONNECTED", once)
     ),
     counter(
         "qemu_vnc_initializations_total",
         "VNC clients that logged in, by VNC_INITIALIZED.",
-        signal("VNC_INITIALIZED", once),
+        bare_event("VNC_INITIALIZED", once),
     ),
     counter(
         "qemu_vnc_disconnections_total",
         "VNC clients that left, logged in or not, by VNC_DISCONNECTED.",
-        signal("VNC_DISCONNECTED", once),
+        bare_event("VNC_DISCONNECTED", once),
     ),
     gauge(
         "qemu_spice_sessions",
@@ -144,16 +144,16 @@ FAMILIES = (
     counter(
         "qemu_spice_connections_total",
         "SPICE channels that connected, by SPICE_CONNECTED.",
-        signal("SPICE_CONNECTED", once),
+        bare_event("SPICE_CONNECTED", once),
     ),
     counter(
         "qemu_spice_initializations_total",
         "SPICE channels that were set up, by SPICE_INITIALIZED.",
-        signal("SPICE_INITIALIZED", once),
+        bare_event("SPICE_INITIALIZED", once),
     ),
     counter(
         "qemu_spice_disconnections_total",
         "SPICE channels that closed, by SPICE_DISCONNECTED.",
-        signal("SPICE_DISCONNECTED", once),
+        bare_event("SPICE_DISCONNECTED", once),
     ),
 )

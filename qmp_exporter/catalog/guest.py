@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from qmp_exporter.core.family import Label, Sample, counter, event, signal
-from qmp_exporter.core.memory import Memory
+from qmp_exporter.core.family import Label, Sample, bare_event, counter, event
 from qmp_exporter.core.read import by, once
+from qmp_exporter.core.vm_facts import VmFacts
 
 
 class PanicInfo(Struct, frozen=True):
@@ -57,7 +57,7 @@ def suspended_to(where: str) -> tuple[Sample, ...]:
     return (((where,), 1),)
 
 
-def panicked(panic: Panicked, _memory: Memory) -> Iterable[Sample]:
+def panicked(panic: Panicked, _facts: VmFacts) -> Iterable[Sample]:
     yield (panic.action, panic.info.type if panic.info else "unknown"), 1
 
 
@@ -65,16 +65,16 @@ FAMILIES = (
     counter(
         "qemu_vm_powerdowns_total",
         "Times the guest was asked to shut down, as by a power button, by POWERDOWN.",
-        signal("POWERDOWN", once),
+        bare_event("POWERDOWN", once),
     ),
     counter(
         "qemu_vm_suspends_total",
         "Times the guest went to sleep, by SUSPEND (to ram) and SUSPEND_DISK.",
-        signal("SUSPEND", lambda _payload, _memory: suspended_to("ram")),
-        signal("SUSPEND_DISK", lambda _payload, _memory: suspended_to("disk")),
+        bare_event("SUSPEND", lambda _payload, _facts: suspended_to("ram")),
+        bare_event("SUSPEND_DISK", lambda _payload, _facts: suspended_to("disk")),
         labels=(TO,),
     ),
-    counter("qemu_vm_wakeups_total", "Times the guest woke up, by WAKEUP.", signal("WAKEUP", once)),
+    counter("qemu_vm_wakeups_total", "Times the guest woke up, by WAKEUP.", bare_event("WAKEUP", once)),
     counter(
         "qemu_guest_panics_total",
         "Times the guest said that it panicked, by GUEST_PANICKED, of which QEMU 5.2 sends two when it powers off.",

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from qmp_exporter.core.family import Family, Label, Query, Sample, counter, event, gauge, query
-from qmp_exporter.core.memory import Memory
 from qmp_exporter.core.read import by
+from qmp_exporter.core.vm_facts import VmFacts
 
 
 class BlockJobInfo(Struct, frozen=True):
@@ -82,24 +82,24 @@ ACTION = Label("action", "BlockErrorAction.", values=("ignore", "report", "stop"
 def progress(name: str, help: str, member: str) -> Family:  # noqa: A002  the exposition format's own word
     """A row that copies a member of BlockJobInfo."""
 
-    def read(jobs: list[BlockJobInfo], _memory: Memory) -> Iterable[Sample]:
+    def read(jobs: list[BlockJobInfo], _facts: VmFacts) -> Iterable[Sample]:
         for job in jobs:
             yield (job.device, job.type), getattr(job, member)
 
     return gauge(name, help, query(QUERY_BLOCK_JOBS, read), labels=(JOB, TYPE))
 
 
-def status(jobs: list[BlockJobInfo], _memory: Memory) -> Iterable[Sample]:
+def status(jobs: list[BlockJobInfo], _facts: VmFacts) -> Iterable[Sample]:
     for job in jobs:
         if job.status:
             yield (job.device, job.type, job.status), 1
 
 
-def completed(job: Finished, _memory: Memory) -> Iterable[Sample]:
+def completed(job: Finished, _facts: VmFacts) -> Iterable[Sample]:
     yield (job.type, "completed" if job.error is None else "failed"), 1
 
 
-def cancelled(job: Finished, _memory: Memory) -> Iterable[Sample]:
+def cancelled(job: Finished, _facts: VmFacts) -> Iterable[Sample]:
     yield (job.type, "cancelled"), 1
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import msgspec
 from msgspec import Struct, field
 
-from qmp_exporter.catalog.cpu import REMEMBER_PATHS, VCPU
-from qmp_exporter.core.family import Label, Query, Read, Remember, Sample, counter, gauge, query
-from qmp_exporter.core.memory import MAX_NAME, Memory
+from qmp_exporter.catalog.cpu import UPDATE_PATHS, VCPU
+from qmp_exporter.core.family import Label, Query, Read, Sample, StateUpdate, counter, gauge, query
+from qmp_exporter.core.vm_facts import MAX_NAME, VmFacts
 
 # A float holds what counters of 64 bits count up to in practice, and refuses what a broken peer may send beyond them.
 Value = float | bool | list[float]
@@ -65,8 +65,8 @@ def queries(names: Iterable[str]) -> tuple[Query, ...]:
     )
 
 
-def note_types(schemas: list[StatsSchema], memory: Memory) -> None:
-    memory.stat_types = {
+def update_types(schemas: list[StatsSchema], facts: VmFacts) -> None:
+    facts.stat_types = {
         (schema.target[:MAX_NAME], one.name[:MAX_NAME]): one.type[:MAX_NAME]
         for schema in schemas
         for one in schema.stats
@@ -74,35 +74,35 @@ def note_types(schemas: list[StatsSchema], memory: Memory) -> None:
 
 
 def of_vm(*types: str) -> Read[list[StatsResult]]:
-    def read(results: list[StatsResult], memory: Memory) -> Iterable[Sample]:
+    def read(results: list[StatsResult], facts: VmFacts) -> Iterable[Sample]:
         for result in results:
-            for name, value in _of_types(result, "vm", types, memory):
+            for name, value in _of_types(result, "vm", types, facts):
                 yield (name,), value
 
     return read
 
 
 def of_vcpus(*types: str) -> Read[list[StatsResult]]:
-    def read(results: list[StatsResult], memory: Memory) -> Iterable[Sample]:
+    def read(results: list[StatsResult], facts: VmFacts) -> Iterable[Sample]:
         for result in results:
-            index = memory.vcpu_paths.get(result.qom_path)
+            index = facts.vcpu_paths.get(result.qom_path)
             if index is not None:
-                for name, value in _of_types(result, "vcpu", types, memory):
+                for name, value in _of_types(result, "vcpu", types, facts):
                     yield (str(index), name), value
 
     return read
 
 
-def _of_types(result: StatsResult, target: str, types: tuple[str, ...], memory: Memory) -> Iterator[tuple[str, float]]:
+def _of_types(result: StatsResult, target: str, types: tuple[str, ...], facts: VmFacts) -> Iterator[tuple[str, float]]:
     for stat in result.stats:
-        if not isinstance(stat.value, list) and memory.stat_types.get((target, stat.name)) in types:
+        if not isinstance(stat.value, list) and facts.stat_types.get((target, stat.name)) in types:
             yield stat.name, float(stat.value)
 
 
 ADDS_UP = ("cumulative",)
 LEVELS = ("instant", "peak")
 
-REMEMBER = (*REMEMBER_PATHS, Remember("query-stats-schemas", list[StatsSchema], note_types))
+UPDATES = (*UPDATE_PATHS, StateUpdate("query-stats-schemas", list[StatsSchema], update_types))
 
 FAMILIES = (
     counter(

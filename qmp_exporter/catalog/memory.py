@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from msgspec import Struct, field
 
-from qmp_exporter.core.family import Query, Remember, Sample, event, gauge, query
-from qmp_exporter.core.memory import Memory
+from qmp_exporter.core.family import Query, Sample, StateUpdate, event, gauge, query
 from qmp_exporter.core.read import value
+from qmp_exporter.core.vm_facts import VmFacts
 
 
 class Balloon(Struct, frozen=True):
@@ -25,7 +25,7 @@ class MemorySize(Struct, frozen=True):
 # Without a balloon it is an error to ask, so it is asked once; where there is one each poll, since migration moves it
 # without an event.
 QUERY_BALLOON = Query(
-    "query-balloon", Balloon, after=("BALLOON_CHANGE",), spacing=1.0, often_while=lambda memory: memory.has_balloon
+    "query-balloon", Balloon, after=("BALLOON_CHANGE",), spacing=1.0, poll_while=lambda facts: facts.has_balloon
 )
 QUERY_MEMORY = Query(
     "query-memory-size-summary",
@@ -37,22 +37,22 @@ QUERY_MEMORY = Query(
 QUERIES = (QUERY_BALLOON, QUERY_MEMORY)
 
 
-def forget_balloon(memory: Memory) -> None:
-    memory.has_balloon = False
+def forget_balloon(facts: VmFacts) -> None:
+    facts.has_balloon = False
 
 
-def note_balloon(_balloon: Balloon, memory: Memory) -> None:
-    memory.has_balloon = True
+def update_balloon(_balloon: Balloon, facts: VmFacts) -> None:
+    facts.has_balloon = True
 
 
-def plugged(size: MemorySize, _memory: Memory) -> Iterable[Sample]:
+def plugged(size: MemorySize, _facts: VmFacts) -> Iterable[Sample]:
     if size.plugged is not None:
         yield (), size.plugged
 
 
-REMEMBER = (
-    Remember("BALLOON_CHANGE", Balloon, note_balloon),
-    Remember("query-balloon", Balloon, note_balloon, forget_balloon),
+UPDATES = (
+    StateUpdate("BALLOON_CHANGE", Balloon, update_balloon),
+    StateUpdate("query-balloon", Balloon, update_balloon, forget_balloon),
 )
 
 FAMILIES = (

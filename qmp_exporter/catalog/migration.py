@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
-from qmp_exporter.core.family import Family, Label, Query, Remember, Sample, event, gauge, query
-from qmp_exporter.core.memory import Memory
+from qmp_exporter.core.family import Family, Label, Query, Sample, StateUpdate, event, gauge, query
 from qmp_exporter.core.read import by, per
+from qmp_exporter.core.vm_facts import VmFacts
 
 
 class MigrationEvent(Struct, frozen=True):
@@ -61,20 +61,20 @@ QUERY_MIGRATE = Query(
     MigrationInfo,
     every="slow",
     after=("MIGRATION", "STOP", "RESUME"),
-    often_while=lambda memory: memory.migrating,
+    poll_while=lambda facts: facts.migrating,
 )
 QUERIES = (QUERY_MIGRATE,)
 
 
-def note_migration(migration: MigrationEvent | MigrationInfo, memory: Memory) -> None:
-    memory.migrating = migration.status in UNDER_WAY
+def update_migration(migration: MigrationEvent | MigrationInfo, facts: VmFacts) -> None:
+    facts.migrating = migration.status in UNDER_WAY
 
 
-def forget_migration(memory: Memory) -> None:
-    memory.migrating = False
+def forget_migration(facts: VmFacts) -> None:
+    facts.migrating = False
 
 
-def status(info: MigrationInfo, _memory: Memory) -> Iterable[Sample]:
+def status(info: MigrationInfo, _facts: VmFacts) -> Iterable[Sample]:
     if info.status:
         yield (info.status,), 1
 
@@ -82,21 +82,21 @@ def status(info: MigrationInfo, _memory: Memory) -> Iterable[Sample]:
 def progress(name: str, help: str, number: Callable[[Ram], float | None]) -> Family:  # noqa: A002  the exposition format's own word
     """A row that copies a member of MigrationStats as long as the migration is under way."""
 
-    def read(info: MigrationInfo, memory: Memory) -> Iterable[Sample]:
-        if info.ram is not None and memory.migrating and (value := number(info.ram)) is not None:
+    def read(info: MigrationInfo, facts: VmFacts) -> Iterable[Sample]:
+        if info.ram is not None and facts.migrating and (value := number(info.ram)) is not None:
             yield (), value
 
     return gauge(name, help, query(QUERY_MIGRATE, read))
 
 
-def expected_downtime(info: MigrationInfo, memory: Memory) -> Iterable[Sample]:
-    if info.expected_downtime is not None and memory.migrating:
+def expected_downtime(info: MigrationInfo, facts: VmFacts) -> Iterable[Sample]:
+    if info.expected_downtime is not None and facts.migrating:
         yield (), per(info.expected_downtime, 1e3)
 
 
-REMEMBER = (
-    Remember("MIGRATION", MigrationEvent, note_migration),
-    Remember("query-migrate", MigrationInfo, note_migration, forget_migration),
+UPDATES = (
+    StateUpdate("MIGRATION", MigrationEvent, update_migration),
+    StateUpdate("query-migrate", MigrationInfo, update_migration, forget_migration),
 )
 
 FAMILIES = (

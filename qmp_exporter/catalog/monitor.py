@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from qmp_exporter.core.family import ANY_EVENT, ANY_REPLY, Label, Remember, Sample, Source, counter, gauge, life
-from qmp_exporter.core.memory import Memory
+from qmp_exporter.core.family import ANY_EVENT, ANY_REPLY, Label, Sample, Source, StateUpdate, counter, gauge, lifecycle
 from qmp_exporter.core.read import by, level, moment, once
+from qmp_exporter.core.vm_facts import VmFacts
 
 STATE = Label(
     "state",
@@ -17,57 +17,57 @@ AFTER = Label(
 EVENT = Label("event", "The event as QEMU names it.", pattern=r"[A-Z0-9_]{1,64}")
 
 
-def state(current: str, _memory: Memory) -> tuple[Sample, ...]:
+def state(current: str, _facts: VmFacts) -> tuple[Sample, ...]:
     return (((current,), 1),)
 
 
-def announced(_payload: None, memory: Memory) -> Iterable[Sample]:
-    yield (("shutdown" if memory.ending else "none",), 1)
+def announced(_payload: None, facts: VmFacts) -> Iterable[Sample]:
+    yield (("shutdown" if facts.ending else "none",), 1)
 
 
-def ends(_payload: None, memory: Memory) -> None:
-    memory.ending = True
+def ends(_payload: None, facts: VmFacts) -> None:
+    facts.ending = True
 
 
-def goes_on(_payload: None, memory: Memory) -> None:
+def goes_on(_payload: None, facts: VmFacts) -> None:
     """With -no-shutdown QEMU survives a SHUTDOWN; after a reset or a resume the end is a surprise again."""
-    memory.ending = False
+    facts.ending = False
 
 
-REMEMBER = (
-    Remember("SHUTDOWN", None, ends),
-    Remember("RESET", None, goes_on),
-    Remember("RESUME", None, goes_on),
+UPDATES = (
+    StateUpdate("SHUTDOWN", None, ends),
+    StateUpdate("RESET", None, goes_on),
+    StateUpdate("RESUME", None, goes_on),
 )
 
 FAMILIES = (
     gauge(
         "qemu_up",
         "1 when the monitor is negotiated and the first round of queries is complete, else 0.",
-        life("watched", level(0)),
-        life("resynced", level(1)),
-        life("disconnected", level(0)),
-        lasting=True,
+        lifecycle("watched", level(0)),
+        lifecycle("resynced", level(1)),
+        lifecycle("disconnected", level(0)),
+        survives_disconnect=True,
     ),
     gauge(
         "qemu_monitor_state",
         "The state of the connection to the monitor: 1 for the one it is in, 0 for the others; hung is a connection on "
         "which no query was answered for 10 seconds, busy one without a greeting.",
-        life("monitor", state),
+        lifecycle("monitor", state),
         labels=(STATE,),
         onehot=True,
-        lasting=True,
+        survives_disconnect=True,
     ),
     counter(
         "qemu_monitor_connects_total",
         "Sessions established with the monitor.",
-        life("watched", level(0)),  # there before the first session, so that it is seen as an increase
-        life("connected", once),
+        lifecycle("watched", level(0)),  # there before the first session, so that it is seen as an increase
+        lifecycle("connected", once),
     ),
     counter(
         "qemu_monitor_disconnects_total",
         "Sessions that ended, by whether QEMU had announced its end with SHUTDOWN or WATCHDOG poweroff.",
-        life("disconnected", announced),
+        lifecycle("disconnected", announced),
         labels=(AFTER,),
     ),
     gauge(

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 from msgspec import Raw, Struct
 
-from qmp_exporter.core.agenda import PATIENCE
 from qmp_exporter.core.family import Labels, printable
+from qmp_exporter.core.query_scheduler import PATIENCE
 from qmp_exporter.core.vm import Vm
 
 IO_ERRORS = "qemu_block_io_errors_total"
@@ -126,8 +126,8 @@ class Answer(Struct, frozen=True):
 
 
 def monitor(vm: Vm, since: float, reason: str, retry_at: float | None, *, now: float, monotonic: float) -> Monitor:
-    """`now` is the time since the epoch, `monotonic` that of the VM's agenda."""
-    waits = 0.0 if vm.agenda.waits_since is None else monotonic - vm.agenda.waits_since
+    """`now` is the time since the epoch, `monotonic` that of the VM's scheduler."""
+    waits = 0.0 if vm.scheduler.waits_since is None else monotonic - vm.scheduler.waits_since
     unanswered_since = now - waits if waits > PATIENCE else None
     return Monitor(vm.monitor_state, since, printable(reason), retry_at, unanswered_since)
 
@@ -196,7 +196,7 @@ def _jobs(vm: Vm) -> Iterator[Job]:
 
 def _events(vm: Vm) -> list[Event]:
     """The newest first; of those of one time the last that was told."""
-    events = [Event(one.event, one.count, one.since, one.last, labels) for one, labels in vm.happenings()]
+    events = [Event(one.event, one.count, one.since, one.last, labels) for one, labels in vm.entries()]
     return sorted(events, key=lambda event: event.last)[::-1]
 
 

@@ -4,31 +4,31 @@ from collections.abc import Iterable
 
 from qmp_exporter.catalog.cpu import VCPU
 from qmp_exporter.core.family import Sample, counter, gauge, host
-from qmp_exporter.core.memory import Memory
 from qmp_exporter.core.process import ProcessInfo
+from qmp_exporter.core.vm_facts import VmFacts
 
 
-def cpu_seconds(process: ProcessInfo | None, _memory: Memory) -> Iterable[Sample]:
+def cpu_seconds(process: ProcessInfo | None, _facts: VmFacts) -> Iterable[Sample]:
     if process is not None:
         yield (), process.cpu_seconds
 
 
-def resident(process: ProcessInfo | None, _memory: Memory) -> Iterable[Sample]:
+def resident(process: ProcessInfo | None, _facts: VmFacts) -> Iterable[Sample]:
     if process is not None:
         yield (), process.resident_bytes
 
 
-def open_fds(process: ProcessInfo | None, _memory: Memory) -> Iterable[Sample]:
+def open_fds(process: ProcessInfo | None, _facts: VmFacts) -> Iterable[Sample]:
     if process is not None and process.open_fds is not None:
         yield (), process.open_fds
 
 
-def vcpu_cpu_seconds(process: ProcessInfo | None, _memory: Memory) -> Iterable[Sample]:
+def vcpu_cpu_seconds(process: ProcessInfo | None, _facts: VmFacts) -> Iterable[Sample]:
     for index, vcpu in process.vcpus.items() if process else ():
         yield (str(index),), vcpu.cpu_seconds
 
 
-def vcpu_run_delay(process: ProcessInfo | None, _memory: Memory) -> Iterable[Sample]:
+def vcpu_run_delay(process: ProcessInfo | None, _facts: VmFacts) -> Iterable[Sample]:
     for index, vcpu in process.vcpus.items() if process else ():
         yield (str(index),), vcpu.run_delay_seconds
 

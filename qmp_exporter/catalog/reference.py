@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from qmp_exporter.catalog import ALWAYS, CATALOG, GROUPS, OPTIONAL, without
-from qmp_exporter.core.family import ANY_EVENT, ANY_REPLY, HOST, LIFE, Family, Label
+from qmp_exporter.core.family import ANY_EVENT, ANY_REPLY, HOST, LIFECYCLE, Family, Label
 
 _INTRODUCTION = """# Metrics
 
@@ -100,7 +100,7 @@ def _groups() -> Iterator[str]:
 
 def _fed_by(family: Family) -> str:
     words = {ANY_EVENT: "every event", ANY_REPLY: "every reply", HOST: "/proc of the process"}
-    words |= dict.fromkeys(LIFE, "the connection")
+    words |= dict.fromkeys(LIFECYCLE, "the connection")
     names = dict.fromkeys(words.get(source.name, f"`{source.name}`") for source in family.sources)
     return ", ".join(names)
 
@@ -152,11 +152,11 @@ def _queries() -> Iterator[str]:
         "poll": "at connect, every poll",
         "slow": "at connect, every minute at most",
     }
-    often = ", every poll while there is reason to"
+    poll_now = ", every poll while there is reason to"
     for query in EVERYTHING.queries:
         after = " ".join(f"`{event}`" for event in query.after)
         of = f" of {query.of}" if query.of else ""
-        asked = when[query.every] + (often if query.often_while else "")
+        asked = when[query.every] + (poll_now if query.poll_while else "")
         since = f", from QEMU {'.'.join(map(str, query.since))}" if query.since else ""
         yield f"| `{query.command}`{of} | {asked}{since} | {after} |"
     yield ""

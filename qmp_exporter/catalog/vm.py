@@ -4,9 +4,20 @@ from collections.abc import Iterable
 
 from msgspec import Struct, field
 
-from qmp_exporter.core.family import Label, Query, Remember, Sample, counter, event, gauge, life, query, signal
-from qmp_exporter.core.memory import MAX_NAME, Memory
+from qmp_exporter.core.family import (
+    Label,
+    Query,
+    Sample,
+    StateUpdate,
+    bare_event,
+    counter,
+    event,
+    gauge,
+    lifecycle,
+    query,
+)
 from qmp_exporter.core.read import by, level, once
+from qmp_exporter.core.vm_facts import MAX_NAME, VmFacts
 from qmp_exporter.core.wire import Greeting
 
 
@@ -50,7 +61,7 @@ class RtcChange(Struct, frozen=True):
 
 # Every event after which the run state may be another.  STOP says no reason, RESET turns a stopped VM into `prelaunch`
 # without a word, a migration ends without one.  SHUTDOWN, WATCHDOG and GUEST_PANICKED are not among them: where the
-# state changes, a STOP or a RESET follows, and where QEMU ends it must not be asked (see Agenda.expect_end).
+# state changes, a STOP or a RESET follows, and where QEMU ends it must not be asked (see QueryScheduler.expect_end).
 STATE_EVENTS = ("STOP", "RESUME", "RESET", "SUSPEND", "WAKEUP", "MIGRATION")
 MOVES = ("STOP", "RESUME")  # those of which QEMU sends none unless the run state does change
 
@@ -120,59 +131,59 @@ UUID = Label("uuid", "What -uuid says.")
 VERSION = Label("version", "QEMU's version, from the greeting.")
 
 
-def note_version(greeting: Greeting, memory: Memory) -> None:
-    memory.name = memory.uuid = ""
-    memory.version = greeting.version
+def update_version(greeting: Greeting, facts: VmFacts) -> None:
+    facts.name = facts.uuid = ""
+    facts.version = greeting.version
 
 
-def note_name(info: NameInfo, memory: Memory) -> None:
-    memory.name = info.name[:MAX_NAME]
+def update_name(info: NameInfo, facts: VmFacts) -> None:
+    facts.name = info.name[:MAX_NAME]
 
 
-def note_uuid(info: UuidInfo, memory: Memory) -> None:
-    memory.learn_uuid(info.uuid[:MAX_NAME])
+def update_uuid(info: UuidInfo, facts: VmFacts) -> None:
+    facts.learn_uuid(info.uuid[:MAX_NAME])
 
 
-def note_change(_payload: None, memory: Memory) -> None:
-    memory.run_state_hint = memory.at
+def update_change(_payload: None, facts: VmFacts) -> None:
+    facts.run_state_hint = facts.at
 
 
-def note_move(_payload: None, memory: Memory) -> None:
-    memory.run_state_hint = memory.run_state_moved = memory.at
+def update_move(_payload: None, facts: VmFacts) -> None:
+    facts.run_state_hint = facts.run_state_moved = facts.at
 
 
-def note_status(info: StatusInfo, memory: Memory) -> None:
+def update_status(info: StatusInfo, facts: VmFacts) -> None:
     """The event that announced the change says when it happened, its query only when it was seen.
 
     A VM that was resumed and stopped again between two replies has changed, too: twice.
     """
-    if info.status[:MAX_NAME] != memory.run_state:
-        memory.run_state = info.status[:MAX_NAME]
-        memory.run_state_since = memory.run_state_hint or memory.at
-    elif memory.run_state_moved:
-        memory.run_state_since = memory.run_state_moved
-    memory.run_state_hint = memory.run_state_moved = 0.0
+    if info.status[:MAX_NAME] != facts.run_state:
+        facts.run_state = info.status[:MAX_NAME]
+        facts.run_state_since = facts.run_state_hint or facts.at
+    elif facts.run_state_moved:
+        facts.run_state_since = facts.run_state_moved
+    facts.run_state_hint = facts.run_state_moved = 0.0
 
 
-def note_watchdog(watchdog: Watchdog, memory: Memory) -> None:
+def update_watchdog(watchdog: Watchdog, facts: VmFacts) -> None:
     """WATCHDOG with action poweroff ends QEMU without a SHUTDOWN."""
     if watchdog.action == "poweroff":
-        memory.ending = True
+        facts.ending = True
 
 
-def identity(_payload: object, memory: Memory) -> tuple[Sample, ...]:
-    return (((memory.name, memory.uuid, memory.version), 1),)
+def identity(_payload: object, facts: VmFacts) -> tuple[Sample, ...]:
+    return (((facts.name, facts.uuid, facts.version), 1),)
 
 
-def since(_payload: StatusInfo, memory: Memory) -> tuple[Sample, ...]:
-    return (((), memory.run_state_since),)
+def since(_payload: StatusInfo, facts: VmFacts) -> tuple[Sample, ...]:
+    return (((), facts.run_state_since),)
 
 
-def running(info: StatusInfo, _memory: Memory) -> tuple[Sample, ...]:
+def running(info: StatusInfo, _facts: VmFacts) -> tuple[Sample, ...]:
     return (((), int(info.running)),)
 
 
-def cause(ended: Ended, _memory: Memory) -> Iterable[Sample]:
+def cause(ended: Ended, _facts: VmFacts) -> Iterable[Sample]:
     if ended.reason:
         yield (ended.reason,), 1
     elif ended.guest is not None:
@@ -184,19 +195,19 @@ def cause(ended: Ended, _memory: Memory) -> Iterable[Sample]:
 # Whatever is switched off: whether it is still the same VM, since else its counters begin anew; whether it still
 # answers, for which query-status is as good a heartbeat as any; and whether its end was announced.
 VITAL = (
-    Remember("connected", None, note_version),
-    Remember("query-uuid", UuidInfo, note_uuid),
-    *(Remember(name, None, note_move if name in MOVES else note_change) for name in STATE_EVENTS),
-    Remember("query-status", StatusInfo, note_status),
-    Remember("WATCHDOG", Watchdog, note_watchdog),
+    StateUpdate("connected", None, update_version),
+    StateUpdate("query-uuid", UuidInfo, update_uuid),
+    *(StateUpdate(name, None, update_move if name in MOVES else update_change) for name in STATE_EVENTS),
+    StateUpdate("query-status", StatusInfo, update_status),
+    StateUpdate("WATCHDOG", Watchdog, update_watchdog),
 )
-REMEMBER = (Remember("query-name", NameInfo, note_name),)
+UPDATES = (StateUpdate("query-name", NameInfo, update_name),)
 
 FAMILIES = (
     gauge(
         "qemu_vm_info",
         "Who the VM is: always 1, from query-name, query-uuid and the greeting.",
-        life("connected", identity),
+        lifecycle("connected", identity),
         query(QUERY_NAME, identity),
         query(QUERY_UUID, identity),
         labels=(NAME, UUID, VERSION),
@@ -212,15 +223,15 @@ FAMILIES = (
         "qemu_vm_running",
         "1 only while vCPUs run, by query-status; STOP sets it to 0 at once.",
         query(QUERY_STATUS, running),
-        signal("STOP", level(0)),
+        bare_event("STOP", level(0)),
     ),
     gauge(
         "qemu_vm_state_change_timestamp_seconds",
         "When the run state of query-status last changed, or was first seen on this connection to the monitor.",
         query(QUERY_STATUS, since),
     ),
-    counter("qemu_vm_stops_total", "Times the vCPUs were stopped, by STOP.", signal("STOP", once)),
-    counter("qemu_vm_resumes_total", "Times the vCPUs were set going again, by RESUME.", signal("RESUME", once)),
+    counter("qemu_vm_stops_total", "Times the vCPUs were stopped, by STOP.", bare_event("STOP", once)),
+    counter("qemu_vm_resumes_total", "Times the vCPUs were set going again, by RESUME.", bare_event("RESUME", once)),
     counter(
         "qemu_vm_resets_total",
         "Times the machine was reset, by RESET; firmware often adds a guest-reset of its own to a reset by the host.",
@@ -242,12 +253,12 @@ FAMILIES = (
     counter(
         "qemu_rtc_changes_total",
         "Times the guest set its clock, by RTC_CHANGE, of which QEMU sends one a second at most.",
-        signal("RTC_CHANGE", once),
+        bare_event("RTC_CHANGE", once),
     ),
     gauge(
         "qemu_rtc_offset_seconds",
         "How far the guest has moved its clock from the one QEMU gave it, by RTC_CHANGE.",
-        event("RTC_CHANGE", RtcChange, lambda change, _memory: (((), change.offset),)),
+        event("RTC_CHANGE", RtcChange, lambda change, _facts: (((), change.offset),)),
         signed=True,
     ),
 )

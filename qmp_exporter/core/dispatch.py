@@ -7,11 +7,11 @@ from typing import Annotated, Any, NamedTuple, get_origin
 import msgspec
 from msgspec import Meta, Raw
 
-from .agenda import QUERY_COMMANDS
-from .family import ANY_EVENT, ANY_REPLY, HOST, LIFE, Family, Labels, Note, Query, Read, Remember, Sample
-from .memory import Memory
-from .recent import Sources
+from .event_log import Sources
+from .family import ANY_EVENT, ANY_REPLY, HOST, LIFECYCLE, Family, Labels, Query, Read, Sample, StateUpdate, Update
+from .query_scheduler import QUERY_COMMANDS
 from .samples import Samples
+from .vm_facts import VmFacts
 
 Apply = Callable[[Samples, int, Iterable[Sample]], None]
 MAX_LISTED = 4096  # elements of a reply; QEMU has no VM with more disks, jobs or vCPUs, and each takes the loop's time
@@ -21,14 +21,14 @@ class Feed(NamedTuple):
     """What one kind of payload does: decoded once, remembered first, then read by each row."""
 
     decode: Callable[[bytes | Raw], Any] | None
-    notes: tuple[Note[Any], ...]
+    updates: tuple[Update[Any], ...]
     rows: tuple[tuple[int, Apply, Read[Any]], ...]
 
-    def read(self, samples: Samples, memory: Memory, payload: Any) -> None:
-        for note in self.notes:
-            note(payload, memory)
+    def read(self, samples: Samples, facts: VmFacts, payload: Any) -> None:
+        for update in self.updates:
+            update(payload, facts)
         for index, apply, read in self.rows:
-            apply(samples, index, read(payload, memory))
+            apply(samples, index, read(payload, facts))
 
 
 class Dispatch:
@@ -37,14 +37,14 @@ class Dispatch:
     `needs`: families that can count only where QEMU has a certain query; elsewhere they do not stand at 0 either.
 
     :raise ValueError: the catalog contradicts itself: two families that OpenMetrics would take for one, a row fed by
-        a query that nobody asks, an unknown word of LIFE.
+        a query that nobody asks, an unknown word of LIFECYCLE.
     """
 
     def __init__(
         self,
         families: tuple[Family, ...],
         queries: tuple[Query, ...],
-        remember: tuple[Remember, ...] = (),
+        remember: tuple[StateUpdate, ...] = (),
         needs: Mapping[str, Query] | None = None,
     ) -> None:
         self.families = families
@@ -53,7 +53,7 @@ class Dispatch:
         self._replies = frozenset(query.reply for query in (QUERY_COMMANDS, *queries))
         self._check_names()
         self.index = {family.name: index for index, family in enumerate(families)}
-        self.recent = Sources(families)
+        self.event_log = Sources(families)
         self._feeds = self._compile(remember)
         self._unsaid = {row.name: row.unsaid for row in remember if row.unsaid}
         self._only_told_by = self._sole_replies()
@@ -63,11 +63,11 @@ class Dispatch:
         self.needs = {
             index: needs[family.name] for index, family in enumerate(families) if needs and family.name in needs
         }
-        self.of_the_vm = tuple(
-            index for index, family in self.zeros if not any(source.name in LIFE for source in family.sources)
+        self.vm_counters = tuple(
+            index for index, family in self.zeros if not any(source.name in LIFECYCLE for source in family.sources)
         )
-        self.perishable = tuple(
-            index for index, family in enumerate(families) if family.kind == "gauge" and not family.lasting
+        self.cleared_on_disconnect = tuple(
+            index for index, family in enumerate(families) if family.kind == "gauge" and not family.survives_disconnect
         )
         self.device_rows = tuple(
             (index, position)
@@ -79,18 +79,18 @@ class Dispatch:
     def feeds(self, name: str) -> tuple[Feed, ...]:
         return self._feeds.get(name, ())
 
-    def unanswered(self, name: str, samples: Samples, memory: Memory) -> None:
+    def unanswered(self, name: str, samples: Samples, facts: VmFacts) -> None:
         """QEMU answers this query by an error: what it told before holds no longer."""
         if unsaid := self._unsaid.get(name):
-            unsaid(memory)
+            unsaid(facts)
         for index in self._only_told_by.get(name, ()):
             samples.replace(index, ())
 
-    def foreseen(self, family: Family, memory: Memory) -> Iterable[Labels]:
+    def foreseen(self, family: Family, facts: VmFacts) -> Iterable[Labels]:
         """The combinations of labels under which a counter can be expected to count."""
-        if family.only_where and not family.only_where(memory):
+        if family.only_where and not family.only_where(facts):
             return ()
-        return product(*(label.foreseen(memory) for label in family.labels))
+        return product(*(label.foreseen(facts) for label in family.labels))
 
     def _check_names(self) -> None:
         seen: dict[str, str] = {}
@@ -111,17 +111,17 @@ class Dispatch:
                     told.setdefault(name, []).append(index)
         return told
 
-    def _compile(self, remember: tuple[Remember, ...]) -> dict[str, tuple[Feed, ...]]:
-        grouped: dict[str, dict[Any, tuple[list[Note[Any]], list[tuple[int, Apply, Read[Any]]]]]] = {}
+    def _compile(self, remember: tuple[StateUpdate, ...]) -> dict[str, tuple[Feed, ...]]:
+        grouped: dict[str, dict[Any, tuple[list[Update[Any]], list[tuple[int, Apply, Read[Any]]]]]] = {}
 
-        def group(name: str, payload: Any) -> tuple[list[Note[Any]], list[tuple[int, Apply, Read[Any]]]]:
-            known = name in self._replies or name in LIFE or name in {ANY_EVENT, ANY_REPLY, HOST} or name.isupper()
+        def group(name: str, payload: Any) -> tuple[list[Update[Any]], list[tuple[int, Apply, Read[Any]]]]:
+            known = name in self._replies or name in LIFECYCLE or name in {ANY_EVENT, ANY_REPLY, HOST} or name.isupper()
             if not known:
-                raise ValueError(f"{name}: neither an event, nor a query of the catalog, nor one of {LIFE}")
+                raise ValueError(f"{name}: neither an event, nor a query of the catalog, nor one of {LIFECYCLE}")
             return grouped.setdefault(name, {}).setdefault(payload, ([], []))
 
         for one in remember:
-            group(one.name, one.payload)[0].append(one.note)
+            group(one.name, one.payload)[0].append(one.update)
         for index, family in enumerate(self.families):
             for source in family.sources:
                 read = one_hot(family, source.read) if family.onehot else source.read
@@ -129,8 +129,8 @@ class Dispatch:
                 group(source.name, source.payload)[1].append((index, apply, read))
         return {
             name: tuple(
-                Feed(payload and msgspec.json.Decoder(_bounded(payload)).decode, tuple(notes), tuple(rows))
-                for payload, (notes, rows) in by_payload.items()
+                Feed(payload and msgspec.json.Decoder(_bounded(payload)).decode, tuple(updates), tuple(rows))
+                for payload, (updates, rows) in by_payload.items()
             )
             for name, by_payload in grouped.items()
         }
@@ -151,8 +151,8 @@ def one_hot(family: Family, read: Read[Any]) -> Read[Any]:
     """A reader of the state that is -> a reader of all states, 1 for that one and 0 for the others."""
     states = family.labels[-1].values
 
-    def expanded(payload: Any, memory: Memory) -> Iterable[Sample]:
-        for labels, _ in read(payload, memory):
+    def expanded(payload: Any, facts: VmFacts) -> Iterable[Sample]:
+        for labels, _ in read(payload, facts):
             current = labels[-1] if labels[-1] in states else "unknown"  # where a list lacks it, all are 0
             for state in states:
                 yield (*labels[:-1], state), int(state == current)

@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from .memory import Memory
 from .process import ProcessInfo
+from .vm_facts import VmFacts
 
 P = TypeVar("P")
 Labels = tuple[str, ...]
 Sample = tuple[Labels, float]
-Read = Callable[[P, Memory], Iterable[Sample]]
-Note = Callable[[P, Memory], None]
+Read = Callable[[P, VmFacts], Iterable[Sample]]
+Update = Callable[[P, VmFacts], None]
 OTHER = "other"  # what a value becomes that a closed list does not have, or that is one too many
 MAX_LABEL = 128  # characters; names of disks and jobs are shorter, and a page must not be anybody's to fill
 _UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -37,7 +37,7 @@ class Label:
     name: str
     help: str
     values: tuple[str, ...] = ()
-    zero: tuple[str, ...] | Callable[[Memory], tuple[str, ...]] | None = None
+    zero: tuple[str, ...] | Callable[[VmFacts], tuple[str, ...]] | None = None
     limit: int | None = 128
     pattern: str = ""
 
@@ -49,10 +49,10 @@ class Label:
             return OTHER
         return printable(value)
 
-    def foreseen(self, memory: Memory) -> tuple[str, ...]:
+    def foreseen(self, facts: VmFacts) -> tuple[str, ...]:
         if self.zero is None:
             return self.values
-        return self.zero(memory) if callable(self.zero) else self.zero
+        return self.zero(facts) if callable(self.zero) else self.zero
 
 
 LE = Label("le", "Upper bound of a bucket, in the unit of the metric.", limit=None)  # what a histogram has besides
@@ -70,7 +70,7 @@ class Query:
     `after`: events that this query settles; a reply that one of them overtook is dropped and asked again.
     `needed_when`: those events make us ask only where this holds.
     `spacing`: seconds from the answer to the next query at least, so that a storm of events costs QEMU's main loop
-    little; where an answer took long it is more (see Agenda).
+    little; where an answer took long it is more (see QueryScheduler).
     `reads_images`: it looks at image files in QEMU's main loop, which takes the longer the more of them a disk has.
     `instead_of_newer`: not sent where QEMU has that newer command.  `since`: not sent to a QEMU before this one.
     `arguments`: a JSON object.  `of`: what tells it from others that ask the same command for something else.
@@ -82,8 +82,8 @@ class Query:
     after: tuple[str, ...] = ()
     spacing: float = 0.05
     instead_of_newer: str = ""
-    often_while: Callable[[Memory], bool] | None = None
-    needed_when: Callable[[Memory], bool] | None = None
+    poll_while: Callable[[VmFacts], bool] | None = None
+    needed_when: Callable[[VmFacts], bool] | None = None
     reads_images: bool = False
     since: tuple[int, ...] = ()
     arguments: bytes = b""
@@ -104,7 +104,7 @@ class Source(NamedTuple):
     replaces: bool  # its rows tell the whole truth about the family, as those of a reply do; else one change to it
 
 
-class Remember(NamedTuple):
+class StateUpdate(NamedTuple):
     """A row that feeds no metric, but the memory that other rows read.  Runs before them.
 
     `unsaid`: what to do where a query that told it before is answered by an error now.
@@ -112,21 +112,21 @@ class Remember(NamedTuple):
 
     name: str
     payload: Any
-    note: Note[Any]
-    unsaid: Callable[[Memory], None] | None = None
+    update: Update[Any]
+    unsaid: Callable[[VmFacts], None] | None = None
 
 
 ANY_EVENT = "any event"
 ANY_REPLY = "any reply"
 HOST = "the host"
-LIFE = ("watched", "monitor", "connected", "resynced", "disconnected")
+LIFECYCLE = ("watched", "monitor", "connected", "resynced", "disconnected")
 
 
 def event(name: str, payload: type[P], read: Read[P]) -> Source:
     return Source(name, payload, read, replaces=False)
 
 
-def signal(name: str, read: Read[None]) -> Source:
+def bare_event(name: str, read: Read[None]) -> Source:
     """An event whose name says it all: its payload, if it has any, is not looked at."""
     return Source(name, None, read, replaces=False)
 
@@ -140,8 +140,8 @@ def host(read: Read[ProcessInfo | None]) -> Source:
     return Source(HOST, None, read, replaces=True)
 
 
-def life(name: str, read: Read[Any]) -> Source:
-    """Something that happened to our link rather than to the VM: one of LIFE."""
+def lifecycle(name: str, read: Read[Any]) -> Source:
+    """Something that happened to our link rather than to the VM: one of LIFECYCLE."""
     return Source(name, None, read, replaces=False)
 
 
@@ -161,9 +161,9 @@ class Family:
     labels: tuple[Label, ...]
     sources: tuple[Source, ...]
     onehot: bool = False
-    lasting: bool = False
+    survives_disconnect: bool = False
     signed: bool = False
-    only_where: Callable[[Memory], bool] | None = None
+    only_where: Callable[[VmFacts], bool] | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"qemu_[a-z0-9_]+", self.name):
@@ -191,7 +191,7 @@ def counter(
     help: str,  # noqa: A002  the exposition format's own word
     *sources: Source,
     labels: tuple[Label, ...] = (),
-    only_where: Callable[[Memory], bool] | None = None,
+    only_where: Callable[[VmFacts], bool] | None = None,
 ) -> Family:
     return Family("counter", name, help, labels, sources, only_where=only_where)
 
@@ -207,7 +207,7 @@ def gauge(
     *sources: Source,
     labels: tuple[Label, ...] = (),
     onehot: bool = False,
-    lasting: bool = False,
+    survives_disconnect: bool = False,
     signed: bool = False,
 ) -> Family:
-    return Family("gauge", name, help, labels, sources, onehot, lasting, signed)
+    return Family("gauge", name, help, labels, sources, onehot, survives_disconnect, signed)

@@ -6,13 +6,13 @@ from operator import attrgetter
 from typing import Any
 
 from .family import Read, Sample
-from .memory import Memory
 from .samples import MAX_VALUE
+from .vm_facts import VmFacts
 
 ONE: tuple[Sample, ...] = (((), 1),)
 
 
-def once(_payload: Any, _memory: Memory) -> tuple[Sample, ...]:
+def once(_payload: Any, _facts: VmFacts) -> tuple[Sample, ...]:
     """It happened: one more, or a gauge at 1."""
     return ONE
 
@@ -21,13 +21,13 @@ def by(*members: str) -> Read[Any]:
     """It happened, by the values of these members."""
     get: Callable[[Any], Any] = attrgetter(*members)  # of several members it makes the tuple itself
     if len(members) == 1:
-        return lambda payload, _memory: (((get(payload),), 1),)
-    return lambda payload, _memory: ((get(payload), 1),)
+        return lambda payload, _facts: (((get(payload),), 1),)
+    return lambda payload, _facts: ((get(payload), 1),)
 
 
 def value(member: str) -> Read[Any]:
     """A member as it is."""
-    return lambda payload, _memory: (((), getattr(payload, member)),)
+    return lambda payload, _facts: (((), getattr(payload, member)),)
 
 
 def per(count: int, unit: float) -> float:
@@ -35,12 +35,12 @@ def per(count: int, unit: float) -> float:
     return count / unit if count <= MAX_VALUE else inf
 
 
-def moment(_payload: Any, memory: Memory) -> tuple[Sample, ...]:
+def moment(_payload: Any, facts: VmFacts) -> tuple[Sample, ...]:
     """When the message that is being read happened."""
-    return (((), memory.at),)
+    return (((), facts.at),)
 
 
 def level(number: float) -> Read[Any]:
     """A gauge that a message sets to one and the same value."""
     sample = (((), number),)
-    return lambda _payload, _memory: sample
+    return lambda _payload, _facts: sample

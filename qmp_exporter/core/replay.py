@@ -51,7 +51,7 @@ def replay(
     began = _began(session)
     vm = Vm(dispatch, poll_interval=float("inf"), at=began)
     queries = {_asks(query): query for query in dispatch.queries if not query.instead_of_newer}
-    offered = {line.msg.execute for line in session if isinstance(line.msg, _Sent)}
+    knows_available = {line.msg.execute for line in session if isinstance(line.msg, _Sent)}
     asked: dict[int, Query] = {}
     at = began
     for number, line in enumerate(session, start=1):
@@ -60,13 +60,13 @@ def replay(
             query = queries.get((line.msg.execute, _canonical(line.msg.arguments)))
             if query is not None:
                 asked[line.msg.id] = query
-                vm.agenda.ask(query, line.t)
+                vm.scheduler.ask(query, line.t)
             continue
         try:
             message = decode(line.msg)
             _hear(vm, message, asked, at, line.t)
             if isinstance(message, Greeting):
-                vm.agenda.offer(offered)
+                vm.scheduler.set_available(knows_available)
         except BadMessage as bad:
             complain(f"line {number}: {bad.reason}: {bad}")
     if ended:

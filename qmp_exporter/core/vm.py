@@ -6,13 +6,13 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from .agenda import QUERY_COMMANDS, Agenda, CommandInfo
 from .dispatch import Dispatch
+from .event_log import Entry, EventLog
 from .family import ANY_EVENT, ANY_REPLY, HOST, Labels, Query
-from .memory import Devices, Memory
 from .process import ProcessInfo
-from .recent import Happening, Recent
+from .query_scheduler import QUERY_COMMANDS, CommandInfo, QueryScheduler
 from .samples import Samples, renamings
+from .vm_facts import Devices, VmFacts
 from .wire import BadMessage, Event, Greeting, typed
 
 _decode_commands = msgspec.json.Decoder(list[CommandInfo]).decode
@@ -32,10 +32,10 @@ class Vm:
         self._dispatch = dispatch
         self._every_event = dispatch.feeds(ANY_EVENT)  # looked up once: it is on the way of every event
         self.samples = Samples(dispatch.families)
-        self.memory = Memory()
-        self._recent = Recent(dispatch.recent)
+        self.facts = VmFacts()
+        self._event_log = EventLog(dispatch.event_log)
         queries = tuple(query for query in dispatch.queries if query.command not in unasked)
-        self.agenda = Agenda(queries, poll_interval, self._often, self._suits, self._needed)
+        self.scheduler = QueryScheduler(queries, poll_interval, self._poll_now, self._supported, self._needed)
         self.monitor_state = ""
         self._resynced = False
         self._seeded = False
@@ -56,45 +56,45 @@ class Vm:
         return changed
 
     def connected(self, greeting: Greeting, at: float, now: float, chance: float) -> None:
-        """Negotiated; `now` is on the agenda's clock, `chance` spreads its polls."""
-        self.agenda.start(now, chance)
-        if self.memory.ending:  # said while we shook hands, or before a VM that dialled in was watched
-            self.agenda.expect_end()
+        """Negotiated; `now` is on the scheduler's clock, `chance` spreads its polls."""
+        self.scheduler.start(now, chance)
+        if self.facts.ending:  # said while we shook hands, or before a VM that dialled in was watched
+            self.scheduler.expect_end()
         self.monitor("connected", at)
         self._life("connected", at, greeting)
-        self._recent.happened("connected", self.samples, at)
+        self._event_log.record("connected", self.samples, at)
         self._seeded = False
 
     def disconnected(self, at: float) -> None:
         """What QEMU told us is hearsay from now on; what we counted stays."""
         self.heard()
-        self.agenda.stop()
+        self.scheduler.stop()
         self._resynced = False
-        self._counted = {index: dict(self.samples.values[index]) for index in self._dispatch.of_the_vm}
+        self._counted = {index: dict(self.samples.values[index]) for index in self._dispatch.vm_counters}
         self._life("disconnected", at)
-        self._recent.happened("disconnected", self.samples, at)
+        self._event_log.record("disconnected", self.samples, at)
         self.monitor("connecting", at)
 
     # --- what it says
 
     def event(self, event: Event, at: float) -> None:
         """:raise BadMessage: its payload has a wrong shape; it was counted by name all the same."""
-        self.memory.at = event.at if event.at > 0 else at
+        self.facts.at = event.at if event.at > 0 else at
         for feed in self._every_event:
-            feed.read(self.samples, self.memory, event)
+            feed.read(self.samples, self.facts, event)
         if event.name.isupper():  # as all of QEMU's are; a broken peer must not speak in the name of a query or a life
-            ending = self.memory.ending
+            ending = self.facts.ending
             try:
                 self._feed(event.name, event.data)
             finally:
-                self.agenda.happened(event.name)  # what it taught us may decide whether to ask
-            if self.memory.ending and not ending:
-                self.agenda.expect_end()
+                self.scheduler.on_event(event.name)  # what it taught us may decide whether to ask
+            if self.facts.ending and not ending:
+                self.scheduler.expect_end()
 
     def reply(self, query: Query, value: Raw, at: float, now: float) -> bool:
-        """The reply to a query of the agenda.  False if it was overtaken by an event and is asked again.
+        """The reply to a query of the scheduler.  False if it was overtaken by an event and is asked again.
 
-        `now` is on the agenda's clock.
+        `now` is on the scheduler's clock.
 
         :raise BadMessage: it has a wrong shape; the query counts as answered.
         """
@@ -102,7 +102,7 @@ class Vm:
         try:
             if query is QUERY_COMMANDS:
                 self._offer(query, value, now)
-            elif self.agenda.answered(query, now):
+            elif self.scheduler.answered(query, now):
                 self._feed(query.reply, value)
             else:
                 return False
@@ -113,10 +113,10 @@ class Vm:
     def failure(self, query: Query, at: float, now: float) -> None:
         """An error instead of a reply: QEMU is alive, and has nothing to say to this (any more)."""
         self._alive(query, at)
-        self.agenda.failed(query, now)
+        self.scheduler.failed(query, now)
         if query is QUERY_COMMANDS:
-            self.agenda.offer(None)
-        self._dispatch.unanswered(query.reply, self.samples, self.memory)
+            self.scheduler.set_available(None)
+        self._dispatch.unanswered(query.reply, self.samples, self.facts)
         self._note_resync(at)
 
     def hung(self, at: float) -> None:
@@ -129,7 +129,7 @@ class Vm:
 
     def heard(self) -> None:
         """All that a read of the monitor brought was taken: what of it is worth to be remembered by its time is."""
-        self._recent.look(self.samples, self.memory.at)
+        self._event_log.look(self.samples, self.facts.at)
 
     # --- what is known of it
 
@@ -140,24 +140,24 @@ class Vm:
 
     def moved_at(self, family: str, labels: Labels) -> float | None:
         """When this counter of events moved last, in seconds since the epoch: by the newest message of that read."""
-        return self._recent.last(self._dispatch.index[family], labels)
+        return self._event_log.last(self._dispatch.index[family], labels)
 
-    def happenings(self) -> Iterator[tuple[Happening, Mapping[str, str]]]:
+    def entries(self) -> Iterator[tuple[Entry, Mapping[str, str]]]:
         """What happened lately with its labels, the oldest first."""
-        for one in self._recent.happenings:
+        for one in self._event_log.entries:
             names = self._dispatch.families[one.family].labels if one.family >= 0 else ()
             yield one, {label.name: value for label, value in zip(names, one.labels, strict=True)}
 
     # --- how it is taken
 
-    def _often(self, query: Query) -> bool:
-        return query.often_while is not None and query.often_while(self.memory)
+    def _poll_now(self, query: Query) -> bool:
+        return query.poll_while is not None and query.poll_while(self.facts)
 
-    def _suits(self, query: Query) -> bool:
-        return self.memory.is_qemu(query.since)
+    def _supported(self, query: Query) -> bool:
+        return self.facts.is_qemu(query.since)
 
     def _needed(self, query: Query) -> bool:
-        return query.needed_when is None or query.needed_when(self.memory)
+        return query.needed_when is None or query.needed_when(self.facts)
 
     def _alive(self, query: Query, at: float) -> None:
         if self.monitor_state == "hung":
@@ -165,17 +165,17 @@ class Vm:
         self._life(ANY_REPLY, at, query.command)
 
     def _forget(self) -> None:
-        for index in self._dispatch.perishable:
+        for index in self._dispatch.cleared_on_disconnect:
             self.samples.clear(index)
-        self.memory.forget_monitor()
+        self.facts.forget_monitor()
 
     def _offer(self, query: Query, value: Raw, now: float) -> None:
         commands = None  # it will not say: an unknown command costs one error reply
-        self.agenda.answered(query, now)
+        self.scheduler.answered(query, now)
         try:
             commands = [info.name for info in typed(_decode_commands, value)]
         finally:
-            self.agenda.offer(commands)
+            self.scheduler.set_available(commands)
 
     def _feed(self, name: str, payload: Raw) -> None:
         bad = None
@@ -185,45 +185,45 @@ class Vm:
             except BadMessage as error:
                 bad = error
                 continue
-            feed.read(self.samples, self.memory, read)
+            feed.read(self.samples, self.facts, read)
         if self.samples.spoilt:
             bad = BadMessage("range", f"a number of {name} is out of range: {self.samples.spoilt} is without it")
             self.samples.spoilt = ""
-        if self.memory.replaced:
+        if self.facts.replaced:
             self._begin_anew()
-        if self.memory.devices.news:
+        if self.facts.devices.news:
             self._devices_changed()
         if bad is not None:
             raise bad
 
     def _life(self, name: str, at: float, payload: Any = None) -> None:
-        self.memory.at = at
+        self.facts.at = at
         for feed in self._dispatch.feeds(name):
-            feed.read(self.samples, self.memory, payload)
+            feed.read(self.samples, self.facts, payload)
 
     def _note_resync(self, at: float) -> None:
-        if not self._seeded and self.agenda.offered:
+        if not self._seeded and self.scheduler.knows_available:
             self._seeded = True
             self._seed()
-        if self.agenda.resynced and not self._resynced:
+        if self.scheduler.resynced and not self._resynced:
             self._resynced = True
             self._life("resynced", at)
 
     def _begin_anew(self) -> None:
         """Another VM has taken the place of the one we knew: what was counted before was not its."""
-        self.memory.replaced = False
-        self.memory.devices = Devices()
-        self._recent.clear()
+        self.facts.replaced = False
+        self.facts.devices = Devices()
+        self._event_log.clear()
         for index, counted in self._counted.items():
             self.samples.discount(index, counted)
         self._counted = {}
         self._seed()
 
     def _devices_changed(self) -> None:
-        devices = self.memory.devices
+        devices = self.facts.devices
         for index, position in self._dispatch.device_rows:
             self.samples.rename(index, position, devices.renamed)
-            self._recent.rename(index, position, devices.renamed)
+            self._event_log.rename(index, position, devices.renamed)
             counted = self._counted.get(index, {})
             for old, new in renamings(counted, position, devices.renamed):
                 counted[new] = counted.get(new, 0) + counted.pop(old)
@@ -235,5 +235,5 @@ class Vm:
         """What can be expected to count stands at 0, so that its first increase is seen as one."""
         for index, family in self._dispatch.zeros:
             needed = self._dispatch.needs.get(index)
-            if needed is None or self.agenda.offers(needed):
-                self.samples.seed(index, self._dispatch.foreseen(family, self.memory))
+            if needed is None or self.scheduler.is_available(needed):
+                self.samples.seed(index, self._dispatch.foreseen(family, self.facts))

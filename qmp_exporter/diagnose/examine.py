@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from qmp_exporter.config import Target
-from qmp_exporter.core.agenda import PATIENCE
+from qmp_exporter.core.query_scheduler import PATIENCE
 from qmp_exporter.daemon.monitor.link import Unreachable
 from qmp_exporter.diagnose.arguments import HMP
 from qmp_exporter.diagnose.finding import Finding

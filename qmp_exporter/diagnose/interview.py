@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from qmp_exporter.catalog import GROUPS, without
 from qmp_exporter.config import Target
-from qmp_exporter.core.agenda import PATIENCE
 from qmp_exporter.core.family import Query
 from qmp_exporter.core.page import Page
+from qmp_exporter.core.query_scheduler import PATIENCE
 from qmp_exporter.core.vm import Vm
 from qmp_exporter.core.wire import BadMessage, Event, Failure, Message, Reply
 from qmp_exporter.daemon.monitor.link import Link
@@ -110,18 +110,18 @@ class Interview:
                 await self._ask_again()
             pid = peer_pid(self.link.socket) if self.link.socket is not None else None
             if pid is not None and "process" not in self._target.disabled:
-                self.vm.process(read_process(pid, self.vm.memory.vcpu_threads), time.time())
+                self.vm.process(read_process(pid, self.vm.facts.vcpu_threads), time.time())
             return self._answer(greeting.version, pid)
         finally:
             await self.link.close()
 
     async def _resync(self) -> bool:
         """Ask everything once, as the daemon does at each connect; False if a query was not answered."""
-        agenda = self.vm.agenda
-        while self.link.is_open and not agenda.resynced:
-            query = agenda.next(time.monotonic())
+        scheduler = self.vm.scheduler
+        while self.link.is_open and not scheduler.resynced:
+            query = scheduler.next(time.monotonic())
             if query is None:
-                await asyncio.sleep(agenda.due(time.monotonic()))
+                await asyncio.sleep(scheduler.due(time.monotonic()))
             elif not await self._ask(query):
                 return False
         return self.link.is_open
@@ -130,10 +130,14 @@ class Interview:
         """What touches image files, or tells what hardly changes, was asked once and that is enough."""
         for _ in range(AGAIN):
             for query in self._dispatch.queries:
-                if query.every in {"slow", "event"} or query in self._errors or not self.vm.agenda.offers(query):
+                if (
+                    query.every in {"slow", "event"}
+                    or query in self._errors
+                    or not self.vm.scheduler.is_available(query)
+                ):
                     continue
-                self.vm.agenda.ask(query, time.monotonic())
-                if not self.link.is_open or self.vm.memory.ending or not await self._ask(query):
+                self.vm.scheduler.ask(query, time.monotonic())
+                if not self.link.is_open or self.vm.facts.ending or not await self._ask(query):
                     return
 
     async def _ask(self, query: Query) -> bool:
@@ -186,36 +190,44 @@ class Interview:
             version,
             name,
             uuid,
-            any(self.vm.agenda.offers(query) for query in self._dispatch.queries if query.command == "query-status"),
+            any(
+                self.vm.scheduler.is_available(query)
+                for query in self._dispatch.queries
+                if query.command == "query-status"
+            ),
             pid,
             tuple(
                 Asked(query.reply, tuple(self._seconds.get(query, ())), self._errors.get(query, "")) for query in asked
             ),
-            tuple(self._lacks()) if self.vm.agenda.offered else (),
+            tuple(self._lacks()) if self.vm.scheduler.knows_available else (),
             tuple(groups),
             tuple(self._lines()),
-            self.vm.agenda.resynced,
+            self.vm.scheduler.resynced,
         )
 
     def _lacks(self) -> Iterator[Lack]:
-        offers = self.vm.agenda.offers
+        is_available = self.vm.scheduler.is_available
         for query in self._dispatch.queries:
             newer = {other for other in self._dispatch.queries if other.command == query.instead_of_newer}
             older = {other for other in self._dispatch.queries if other.instead_of_newer == query.command}
-            if query.every == "event" or query.command in self._unasked or any(map(offers, {query, *newer, *older})):
+            if (
+                query.every == "event"
+                or query.command in self._unasked
+                or any(map(is_available, {query, *newer, *older}))
+            ):
                 continue
             if not query.instead_of_newer:  # it is the newer one that is missed
                 yield self._lack(query)
 
     def _lack(self, query: Query) -> Lack:
-        offered = {other.reply for other in self._dispatch.queries if self.vm.agenda.offers(other)}
+        knows_available = {other.reply for other in self._dispatch.queries if self.vm.scheduler.is_available(other)}
         gone: list[str] = []
         by_events: list[str] = []
         for index, family in enumerate(self._dispatch.families):
             sources = {source.name for source in family.sources}
             if self._dispatch.needs.get(index) is query:
                 gone.append(family.name)
-            elif query.reply in sources and not sources & offered:
+            elif query.reply in sources and not sources & knows_available:
                 (by_events if any(map(str.isupper, sources)) else gone).append(family.name)
         return Lack(query.reply, tuple(gone), tuple(by_events))
 

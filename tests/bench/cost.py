@@ -73,9 +73,9 @@ async def run(scale: Scale) -> str:
 async def _real(scale: Scale) -> str:
     """Three alike in the same minute: one alone, one polled as usual, one polled every second."""
     machine = Machine(disk=DataDisk(), cdrom=Cdrom(), vnc=(Vnc(),))
-    async with Qemu(machine) as alone, Qemu(machine) as usual, Qemu(machine) as often:
-        processes = {0: alone.process.pid, POLL: usual.process.pid, 1: often.process.pid}
-        rows, loops = await _watched(scale, {POLL: usual.monitor, 1: often.monitor}, processes)
+    async with Qemu(machine) as alone, Qemu(machine) as usual, Qemu(machine) as poll_now:
+        processes = {0: alone.process.pid, POLL: usual.process.pid, 1: poll_now.process.pid}
+        rows, loops = await _watched(scale, {POLL: usual.monitor, 1: poll_now.monitor}, processes)
         version = ".".join(str(alone.greeting["version"]["qemu"][part]) for part in ("major", "minor", "micro"))
     quarter = [seconds * 1e3 for seconds in loops[0]]
     per_poll = [1e3 * (busy - idle) / scale.quarter for busy, idle in zip(loops[1], loops[0], strict=True)]

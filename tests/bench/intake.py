@@ -57,7 +57,7 @@ async def run(scale: Scale) -> str:
         "Events per CPU second of the exporter's process:\n",
         numbers((*_rates(one, "one socket"), *_rates(many, f"{scale.sockets} sockets"))),
         f"Memory, over {scale.events_long:,} events for ours and {scale.events_stock:,} for the others:\n",
-        numbers(_memory(one, long, scale)),
+        numbers(_facts(one, long, scale)),
         "One VM floods, another's single events are looked for on the page; 10 VMs, then many:\n",
         numbers(_budgets(floods, crowd)),
         csv(header, [flood.row for flood in (*floods, *crowd)]),
@@ -151,7 +151,7 @@ def _rates(results: dict[str, list[Storm]], where: str) -> list[Number]:
     return [*measured.values(), *(ratio(f"ours / {who}, {where}", our, number) for who, number in others)]
 
 
-def _memory(one: dict[str, list[Storm]], long: list[Storm], scale: Scale) -> list[Number]:
+def _facts(one: dict[str, list[Storm]], long: list[Storm], scale: Scale) -> list[Number]:
     rows = []
     for storm, where in zip(long, ("one socket", f"{scale.sockets} sockets"), strict=True):
         rows.append(Number(f"ours before, {where}", [storm.bytes_before / 2**20], "MiB"))

@@ -49,14 +49,14 @@ async def count(vm: str, listener: EventListener) -> None:
             errors[vm, data["device"], data["operation"], data["action"]] += 1
 
 
-def note(vm: str, command: str, device: str, reply: Any) -> None:
+def update(vm: str, command: str, device: str, reply: Any) -> None:
     """Every number of a reply becomes a gauge, under the device it stands with."""
     if isinstance(reply, list):
         for element in reply:
-            note(vm, command, str(element.get("device", "")) if isinstance(element, dict) else "", element)
+            update(vm, command, str(element.get("device", "")) if isinstance(element, dict) else "", element)
     elif isinstance(reply, dict):
         for member, value in reply.items():
-            note(vm, f"{command}_{member}", device, value)
+            update(vm, f"{command}_{member}", device, value)
     elif isinstance(reply, int | float):
         numbers[command.replace("-", "_")][vm, device] = float(reply)
 
@@ -64,7 +64,7 @@ def note(vm: str, command: str, device: str, reply: Any) -> None:
 async def ask(client: QMPClient, vm: str, commands: Iterable[str]) -> None:
     for command in commands:
         try:
-            note(vm, command, "", await client.execute(command))
+            update(vm, command, "", await client.execute(command))
         except ExecuteError:
             continue
 

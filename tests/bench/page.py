@@ -18,8 +18,8 @@ from prometheus_client.registry import Collector
 
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.config import Target
-from qmp_exporter.core.agenda import QUERY_COMMANDS
 from qmp_exporter.core.family import Query
+from qmp_exporter.core.query_scheduler import QUERY_COMMANDS
 from qmp_exporter.core.vm import Vm
 from qmp_exporter.core.wire import Event, Greeting, decode
 from qmp_exporter.daemon.selfstats import Selfstats
@@ -115,7 +115,7 @@ def _answer(vm: Vm, simulated: SimulatedVm, queries: Iterable[Query]) -> None:
     for query in queries:
         if query.command not in COMMANDS:
             continue
-        vm.agenda.ask(query, 0.0)
+        vm.scheduler.ask(query, 0.0)
         vm.reply(query, Raw(msgspec.json.encode(execute(simulated, Request(query.command, {}, {})))), time.time(), 0.0)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from play import Story
 from qmp_exporter.catalog.disk import QUERY_NODES
-from qmp_exporter.core.memory import MAX_STRANGERS
+from qmp_exporter.core.vm_facts import MAX_STRANGERS
 
 VIRTIO = "/machine/peripheral/virtio-disk0/virtio-backend"
 DRIVE = {"device": "drive-virtio-disk0", "qdev": VIRTIO, "removable": False, "inserted": {"node-name": "#block123"}}
@@ -127,7 +127,7 @@ def test_an_error_of_the_filter_of_a_job_is_that_of_its_disk():
     fails(story, node_name="#block119")
     story.says(errors("virtio-disk0"), 2)
     story.vm.heard()
-    assert [labels.get("device") for one, labels in story.vm.happenings() if one.event == "BLOCK_IO_ERROR"] == [
+    assert [labels.get("device") for one, labels in story.vm.entries() if one.event == "BLOCK_IO_ERROR"] == [
         "virtio-disk0"
     ]
 
@@ -135,12 +135,12 @@ def test_an_error_of_the_filter_of_a_job_is_that_of_its_disk():
 def test_all_nodes_are_listed_when_a_stranger_is_named_and_not_again():
     story = with_disks(BLOCKDEV)
     fails(story, node_name="libvirt-1-format")
-    assert story.vm.agenda.next(story.now + 2.0) is not QUERY_NODES
+    assert story.vm.scheduler.next(story.now + 2.0) is not QUERY_NODES
     fails(mirror := mirrored(), node_name="#block119")
-    assert mirror.vm.agenda.next(mirror.now + 2.0) is QUERY_NODES
+    assert mirror.vm.scheduler.next(mirror.now + 2.0) is QUERY_NODES
     mirror.replies(NODES, [FILTER, *BELOW_IT])
     fails(mirror, node_name="#block119")
-    assert mirror.vm.agenda.next(mirror.now + 2.0) is not QUERY_NODES
+    assert mirror.vm.scheduler.next(mirror.now + 2.0) is not QUERY_NODES
 
 
 def test_a_node_of_nobody_keeps_its_name_and_is_looked_for_once():
@@ -149,7 +149,7 @@ def test_a_node_of_nobody_keeps_its_name_and_is_looked_for_once():
     story.answers(NODES, [{"node-name": "stray", "stats": {}}, *BELOW_IT])
     fails(story, node_name="stray")
     story.says(errors("stray"), 2)
-    assert story.vm.agenda.next(story.now + 2.0) is not QUERY_NODES
+    assert story.vm.scheduler.next(story.now + 2.0) is not QUERY_NODES
 
 
 def test_filters_on_filters_and_on_backing_images_are_those_of_their_disk_too():
@@ -233,7 +233,7 @@ def test_nodes_that_nobody_ever_names_are_bounded():
     story = Story()
     for number in range(3000):
         fails(story, node_name=f"node{number}")
-    assert len(story.vm.memory.devices._strangers) <= MAX_STRANGERS
+    assert len(story.vm.facts.devices._strangers) <= MAX_STRANGERS
     counted = {sample: value for sample, value in story.page().items() if sample.startswith("qemu_block_io_errors")}
     assert sum(counted.values()) == 3000
     assert len(counted) == 129

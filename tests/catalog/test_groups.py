@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from play import Story
-from qmp_exporter.catalog import ALWAYS, CATALOG, GROUPS, OPTIONAL, REMEMBER, without
+from qmp_exporter.catalog import ALWAYS, CATALOG, GROUPS, OPTIONAL, UPDATES, without
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.family import Labels
 from qmp_exporter.core.replay import replay
@@ -73,7 +73,7 @@ def test_a_query_that_feeds_nobody_is_not_on_the_list(groups, commands):
 
 
 def test_every_group_that_remembers_something_is_one():
-    assert REMEMBER.keys() <= GROUPS.keys()
+    assert UPDATES.keys() <= GROUPS.keys()
 
 
 def test_vms_that_do_without_the_same_share_it():

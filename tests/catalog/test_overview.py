@@ -7,7 +7,7 @@ import pytest
 
 from play import Story
 from qmp_exporter.catalog import overview, without
-from qmp_exporter.core.agenda import PATIENCE
+from qmp_exporter.core.query_scheduler import PATIENCE
 
 DISK = {"device": "sda", "io-status": "ok", "inserted": {"node-name": "#block1"}}
 CD = {"device": "cd0", "removable": True, "tray_open": True}
@@ -162,7 +162,7 @@ def test_a_qemu_that_is_given_up_on_has_not_answered_since_the_first_query():
     asked_at = story.now
     for _ in range(10):
         story.now += 30.0
-        story.vm.agenda.next(story.now)
+        story.vm.scheduler.next(story.now)
     assert told(story)["monitor"]["unanswered_since"] == asked_at
 
 

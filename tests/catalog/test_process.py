@@ -11,7 +11,7 @@ def test_the_vcpus_are_counted_and_their_threads_remembered():
     story = Story()
     story.answers("query-cpus-fast", TWO)
     story.says("qemu_vcpus", 2)
-    assert story.vm.memory.vcpu_threads == {0: 1000, 1: 1001}
+    assert story.vm.facts.vcpu_threads == {0: 1000, 1: 1001}
 
 
 def test_the_process_is_on_the_page_as_the_host_tells_it():
@@ -45,4 +45,4 @@ def test_threads_are_forgotten_with_the_monitor():
     story = Story()
     story.answers("query-cpus-fast", TWO)
     story.disconnects()
-    assert story.vm.memory.vcpu_threads == {}
+    assert story.vm.facts.vcpu_threads == {}

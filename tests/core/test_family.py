@@ -4,9 +4,9 @@ import pytest
 from msgspec import Struct
 
 from qmp_exporter.core.dispatch import Dispatch
-from qmp_exporter.core.family import OTHER, Label, Query, counter, event, gauge, histogram, life, query, signal
-from qmp_exporter.core.memory import Memory
+from qmp_exporter.core.family import OTHER, Label, Query, bare_event, counter, event, gauge, histogram, lifecycle, query
 from qmp_exporter.core.read import by, once
+from qmp_exporter.core.vm_facts import VmFacts
 
 STATE = Label("state", "Which state.", values=("on", "off"))
 DEVICE = Label("device", "Which disk.", limit=2, pattern="[a-z]+[0-9]")
@@ -60,22 +60,22 @@ def test_a_row_fed_by_a_query_that_nobody_asks_is_refused():
 
 def test_a_row_fed_by_an_unknown_word_of_life_is_refused():
     with pytest.raises(ValueError, match="born"):
-        Dispatch((gauge("qemu_up", "Up.", life("born", once)),), ())
+        Dispatch((gauge("qemu_up", "Up.", lifecycle("born", once)),), ())
 
 
 def test_a_counter_copied_from_a_query_does_not_start_at_zero():
     asked = Query("query-status", Payload)
     copied = counter("qemu_reads_total", "Reads.", query(asked, once))
-    counted = counter("qemu_stops_total", "Stops.", signal("STOP", once))
+    counted = counter("qemu_stops_total", "Stops.", bare_event("STOP", once))
     assert [family.name for _, family in Dispatch((copied, counted), (asked,)).zeros] == ["qemu_stops_total"]
 
 
 def test_a_counter_of_what_few_vms_have_starts_at_zero_only_there():
-    counted = counter("qemu_stops_total", "Stops.", signal("STOP", once), only_where=lambda memory: memory.ending)
-    dispatch, memory = Dispatch((counted,), ()), Memory()
-    assert list(dispatch.foreseen(counted, memory)) == []
-    memory.ending = True
-    assert list(dispatch.foreseen(counted, memory)) == [()]
+    counted = counter("qemu_stops_total", "Stops.", bare_event("STOP", once), only_where=lambda facts: facts.ending)
+    dispatch, facts = Dispatch((counted,), ()), VmFacts()
+    assert list(dispatch.foreseen(counted, facts)) == []
+    facts.ending = True
+    assert list(dispatch.foreseen(counted, facts)) == [()]
 
 
 def test_the_samples_of_a_histogram_are_its_buckets():
@@ -89,7 +89,7 @@ def test_one_payload_is_decoded_once_for_all_its_rows():
     rows = (
         counter("qemu_a_total", "A.", event("MOVED", Payload, by("state")), labels=(STATE,)),
         counter("qemu_b_total", "B.", event("MOVED", Payload, by("state")), labels=(STATE,)),
-        counter("qemu_c_total", "C.", signal("MOVED", once)),
+        counter("qemu_c_total", "C.", bare_event("MOVED", once)),
     )
     assert [len(feed.rows) for feed in Dispatch(rows, ()).feeds("MOVED")] == [2, 1]
 

@@ -12,7 +12,7 @@ import pytest
 
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.config import Target
-from qmp_exporter.core import agenda
+from qmp_exporter.core import query_scheduler as scheduler
 from qmp_exporter.daemon.monitor import link as link_module
 from qmp_exporter.diagnose import examine as examine_module
 from qmp_exporter.diagnose import interview as interview_module
@@ -186,7 +186,7 @@ async def test_a_query_that_hangs_is_told_and_nothing_more_is_asked(
 async def test_a_monitor_that_is_never_done_is_given_up(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(examine_module, "DEADLINE", 0.2)
     monkeypatch.setattr(interview_module, "PATIENCE", 60.0)
-    monkeypatch.setattr(agenda, "STUCK", 60.0)
+    monkeypatch.setattr(scheduler, "STUCK", 60.0)
     monitor.inject(Stall("query-status"))
     finding = await examined(monitor.address)
     assert finding.verdict == "slow"
@@ -197,7 +197,7 @@ async def test_a_monitor_that_is_never_done_is_given_up(monitor: Monitor, monkey
 async def test_a_qemu_that_has_announced_its_end_is_not_asked_again_for_the_time_it_takes(
     monitor: Monitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agenda, "QUIET", 0.01)
+    monkeypatch.setattr(scheduler, "QUIET", 0.01)
     shutdown = "SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}
     monitor.inject(EarlyEvents("capabilities", (shutdown,)))
     await examined(monitor.address)

@@ -74,7 +74,7 @@ def kept(vm: Vm) -> dict[str, int]:
     """What a VM keeps beside its samples -> bytes, or characters, by where it is."""
     found: dict[str, int] = {}
     seen: set[int] = set()
-    for name in ("memory", "agenda", "_counted"):
+    for name in ("facts", "scheduler", "_counted"):
         _weigh(name, getattr(vm, name), found, seen)
     return {name: weight for name, weight in found.items() if weight}
 

@@ -9,7 +9,7 @@ import time
 
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.config import Target
-from qmp_exporter.core.agenda import QUERY_COMMANDS
+from qmp_exporter.core.query_scheduler import QUERY_COMMANDS
 from qmp_exporter.core.wire import BadMessage, Message
 from qmp_exporter.daemon.monitor.link import Link, Unreachable
 from qmp_exporter.daemon.monitor.watch import Watch
@@ -75,8 +75,8 @@ class Peer:
         """Time passes, and what it is time for is asked."""
         self.now += seconds
         if self.open:
-            self.vm.agenda.late(self.now)
-            if query := self.vm.agenda.next(self.now):
+            self.vm.scheduler.timed_out(self.now)
+            if query := self.vm.scheduler.next(self.now):
                 self.watch._ask(self.link, query, self.now)
 
     def leaves(self) -> None:

@@ -16,7 +16,7 @@ import pytest
 from late import late
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.config import Target
-from qmp_exporter.core import agenda
+from qmp_exporter.core import query_scheduler as scheduler
 from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.simulator import COMMANDS, Event, Monitor
@@ -98,7 +98,7 @@ class Life:
 
     async def _at_rest(self, witness: Watched) -> None:
         """All events have come, nothing is asked and nothing wanted any more; with polls there is no such time."""
-        plan = witness.watch.vm.agenda
+        plan = witness.watch.vm.scheduler
         await eventually(lambda: heard(witness) == len(self._events))
         if self._poll == NEVER:
             await eventually(lambda: plan.settled and plan.due(time.monotonic()) > 2.0)
@@ -143,7 +143,7 @@ async def test_at_rest_the_page_is_that_of_one_who_came_afterwards(directory):
 
 @pytest.mark.timeout(60 + TURMOILS)
 async def test_with_polls_so_is_what_nobody_announced(directory, monkeypatch):
-    monkeypatch.setattr(agenda, "SLOW_INTERVAL", 1.0)
+    monkeypatch.setattr(scheduler, "SLOW_INTERVAL", 1.0)
     await lives(range(TURMOILS, TURMOILS + TURMOILS // 2), directory, poll=1.0, silently=True)
 
 

@@ -72,8 +72,8 @@ async def test_promtool_and_the_openmetrics_parser_accept_the_page_of_a_vm_in_tr
         strict = await exporter.page(openmetrics=True)
     assert promtool_says(page.text) == (0, "")
     assert strict.text.endswith("\n# EOF\n")
-    of_the_vm = [name for name in strict.kinds if name.startswith("qemu_")]
-    assert {name: page.family(name) for name in of_the_vm} == {name: strict.family(name) for name in of_the_vm}
+    vm_counters = [name for name in strict.kinds if name.startswith("qemu_")]
+    assert {name: page.family(name) for name in vm_counters} == {name: strict.family(name) for name in vm_counters}
 
 
 async def test_names_that_are_awkward_arrive_as_they_are(boot, short_path):

@@ -1,9 +1,9 @@
 """Recorded sessions of real QEMUs -> the pages committed beside them.
 
 SCENARIO.prom is the page where the session stops.  Where QEMU itself ended the connection it is the page before that,
-and SCENARIO.ended.prom is what remains on it afterwards.  Samples of value 0 are left out, so that a new counter changes
-no page on which it did not count; the page of one session of each version is whole.  HELP and TYPE are left out;
-METRICS.md has them.  `make golden` writes the pages.
+and SCENARIO.ended.prom is what remains on it afterwards.  Samples of value 0 are left out, so that a new counter
+changes no page on which it did not count; the page of one session of each version is whole.  HELP and TYPE are left
+out; METRICS.md has them.  `make golden` writes the pages.
 """
 
 import os
@@ -13,8 +13,8 @@ import pytest
 
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.cli import main
-from qmp_exporter.core.agenda import QUERY_COMMANDS
 from qmp_exporter.core.page import Page
+from qmp_exporter.core.query_scheduler import QUERY_COMMANDS
 from qmp_exporter.core.replay import replay
 from qmp_exporter.core.vm import Vm
 
@@ -59,9 +59,9 @@ def page(session: Path, *, ended: bool) -> str:
 
 def unsettled(vm: Vm) -> list[str]:
     """The query without an answer, and those that an event made necessary and that the recording does not have."""
-    commands = [f"without an answer: {vm.agenda.in_flight.command}"] if vm.agenda.in_flight else []
-    while query := vm.agenda.next(now=1e6):
-        vm.agenda.failed(query, 1e6)
+    commands = [f"without an answer: {vm.scheduler.in_flight.command}"] if vm.scheduler.in_flight else []
+    while query := vm.scheduler.next(now=1e6):
+        vm.scheduler.failed(query, 1e6)
         if query is not QUERY_COMMANDS:  # not recorded but in connect-*: replay does without
             commands.append(f"to be asked: {query.command}")
     return commands

@@ -171,7 +171,7 @@ def balloon(vm: Vm, told: dict) -> None:
     assert values(vm, "qemu_balloon_actual_bytes") == {(): told["actual"]}
 
 
-def memory(vm: Vm, told: dict) -> None:
+def facts(vm: Vm, told: dict) -> None:
     assert values(vm, "qemu_memory_base_bytes") == {(): told["base-memory"]}
 
 
@@ -193,7 +193,7 @@ CHECKS = {
     "query-spice": spice,
     "query-migrate": migration,
     "query-balloon": balloon,
-    "query-memory-size-summary": memory,
+    "query-memory-size-summary": facts,
     "query-cpus-fast": cpus,
     "query-chardev": chardevs,
 }

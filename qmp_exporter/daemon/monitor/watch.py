@@ -10,10 +10,10 @@ from typing import NamedTuple
 import structlog
 
 from qmp_exporter.config import Target
-from qmp_exporter.core.agenda import PATIENCE
 from qmp_exporter.core.backoff import LONGEST, delay
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.family import Query
+from qmp_exporter.core.query_scheduler import PATIENCE
 from qmp_exporter.core.vm import Vm
 from qmp_exporter.core.wire import BadMessage, Event, Failure, Greeting, Message, Reply
 from qmp_exporter.daemon.monitor.door import Door
@@ -111,7 +111,7 @@ class Watch:
                 looking = group.create_task(self._look_at_process(link))
                 await self._serve(link)
                 looking.cancel()
-            announced = self.vm.memory.ending
+            announced = self.vm.facts.ending
         finally:
             await link.close()
             self.health = Health(time.time(), A_BUG)
@@ -135,17 +135,17 @@ class Watch:
             self._wake.set()
 
     def _turn(self, link: Link) -> float:
-        """Send what the agenda wants now; when it will want something next."""
-        agenda = self.vm.agenda
+        """Send what the scheduler wants now; when it will want something next."""
+        scheduler = self.vm.scheduler
         now = time.monotonic()
-        if late := agenda.late(now):
+        if late := scheduler.timed_out(now):
             self._stats.command_errors.labels(late.command, "timeout").inc()
             self._log.warning("query unanswered", command=late.command, seconds=PATIENCE)
-        if agenda.hung(now):
+        if scheduler.hung(now):
             self.vm.hung(time.time())
-        if query := agenda.next(now):
+        if query := scheduler.next(now):
             self._ask(link, query, now)
-        return now + agenda.due(now)
+        return now + scheduler.due(now)
 
     async def _look_at_process(self, link: Link) -> None:
         """Ask the host's kernel about QEMU's process as often as QEMU is polled.
@@ -154,7 +154,7 @@ class Watch:
         """
         pid = peer_pid(link.socket) if link.socket is not None and "process" not in self.target.disabled else None
         while pid is not None:
-            threads = self.vm.memory.vcpu_threads
+            threads = self.vm.facts.vcpu_threads
             self.vm.process(read_process(pid, threads), time.time())
             await asyncio.sleep(self.target.poll_interval if threads else FIRST_LOOK)
 
@@ -192,7 +192,7 @@ class Watch:
                 self._stats.dropped.labels("late").inc()
                 return
             raise BadMessage("unexpected", "a reply to nothing that was asked")
-        since = self.vm.memory.run_state_since
+        since = self.vm.facts.run_state_since
         now = time.monotonic()
         self._stats.command_seconds.labels(query.command).observe(now - sent_at)
         if isinstance(message, Failure):
@@ -200,16 +200,16 @@ class Watch:
             self.vm.failure(query, time.time(), now)
         elif not self.vm.reply(query, message.value, time.time(), now):
             self._stats.command_errors.labels(query.command, "overtaken").inc()
-        self._may_have_stopped |= self.vm.memory.run_state_since != since
-        if self._may_have_stopped and not self.vm.memory.devices.has_strangers:
+        self._may_have_stopped |= self.vm.facts.run_state_since != since
+        if self._may_have_stopped and not self.vm.facts.devices.has_strangers:
             self._may_have_stopped = False
-            self._say_what_it_stopped_on(self.vm.memory.run_state, now)
+            self._say_what_it_stopped_on(self.vm.facts.run_state, now)
 
     def _say_what_it_stopped_on(self, state: str, now: float) -> None:
         if state not in FAULTS or now - self._said_fault_at < SAID_AGAIN:
             return
         self._said_fault_at = now
-        errors = [labels for one, labels in self.vm.happenings() if one.event == "BLOCK_IO_ERROR"]
+        errors = [labels for one, labels in self.vm.entries() if one.event == "BLOCK_IO_ERROR"]
         where = errors[-1] if errors and state == "io-error" else {}
         self._log.warning("the VM stopped on a fault", state=state, **where)
 

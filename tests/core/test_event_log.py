@@ -2,7 +2,7 @@
 
 from play import BOOT, Story
 from qmp_exporter.catalog import CATALOG, without
-from qmp_exporter.core.recent import BURST, KEPT
+from qmp_exporter.core.event_log import BURST, KEPT
 
 DISK = {"device": "sda", "inserted": {"node-name": "#block1"}}
 BLOCKDEV = {"device": "", "qdev": "virtio-disk0", "inserted": {"node-name": "libvirt-1-format"}}
@@ -16,7 +16,7 @@ def fails(story: Story, device: str = "sda", **members: object) -> None:
 def told(story: Story) -> list[tuple[str, dict[str, str], float]]:
     """The monitor was read -> what happened lately but for the connection itself, the oldest first."""
     story.vm.heard()
-    return [(one.event, dict(labels), one.count) for one, labels in story.vm.happenings() if one.event != "connected"]
+    return [(one.event, dict(labels), one.count) for one, labels in story.vm.entries() if one.event != "connected"]
 
 
 def test_an_event_is_told_with_the_labels_of_the_counter_that_says_most_about_it():
@@ -49,7 +49,7 @@ def test_the_same_again_is_counted_and_keeps_the_time_of_its_beginning():
     for _ in range(5):
         fails(story)
     assert told(story) == [("BLOCK_IO_ERROR", {"device": "sda", "operation": "write", "action": "report"}, 6)]
-    ((happening, _),) = [one for one in story.vm.happenings() if one[0].event == "BLOCK_IO_ERROR"]
+    ((happening, _),) = [one for one in story.vm.entries() if one[0].event == "BLOCK_IO_ERROR"]
     assert (happening.since, happening.last) == (began, story.now)
 
 
@@ -66,7 +66,7 @@ def test_its_time_is_that_of_the_event_by_qemus_own_clock():
     story = Story()
     story.happens("POWERDOWN", at=BOOT - 500)
     told(story)
-    assert [one.last for one, _ in story.vm.happenings()][-1] == BOOT - 500
+    assert [one.last for one, _ in story.vm.entries()][-1] == BOOT - 500
 
 
 def test_what_was_told_is_not_told_again_by_the_next_read():
@@ -93,7 +93,7 @@ def test_events_that_only_differ_in_name_stay_few():
     for number in range(3 * KEPT):
         story.happens(f"NEWS_{number}")
         told(story)
-    assert len(list(story.vm.happenings())) == KEPT
+    assert len(list(story.vm.entries())) == KEPT
     assert told(story)[-1] == (f"NEWS_{3 * KEPT - 1}", {}, 1)
 
 
@@ -137,7 +137,7 @@ def test_the_connection_comes_and_goes_among_the_events_and_after_the_last_of_th
     story = Story()
     story.happens("SHUTDOWN", guest=True, reason="guest-shutdown")
     story.disconnects()
-    assert [(one.event, dict(labels)) for one, labels in story.vm.happenings()] == [
+    assert [(one.event, dict(labels)) for one, labels in story.vm.entries()] == [
         ("connected", {}),
         ("SHUTDOWN", {"reason": "guest-shutdown"}),
         ("disconnected", {"after": "shutdown"}),

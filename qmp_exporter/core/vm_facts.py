@@ -213,7 +213,7 @@ class Ports:
         self._told.pop(port, None)
 
 
-class Memory:
+class VmFacts:
     """All that is remembered of one VM; `at` is the time of the message that is being read."""
 
     __slots__ = (

@@ -32,7 +32,7 @@ class CommandInfo(Struct, frozen=True):
 QUERY_COMMANDS = Query("query-commands", list[CommandInfo])
 
 
-class Agenda:
+class QueryScheduler:
     """The queries of one VM that are wanted, and the one that is in flight.
 
     QEMU runs the commands of all its monitors one after the other in its main loop: a second query in flight would not
@@ -43,8 +43,8 @@ class Agenda:
         self,
         queries: tuple[Query, ...],
         poll_interval: float,
-        often: Callable[[Query], bool] = lambda _: False,
-        suits: Callable[[Query], bool] = lambda _: True,
+        poll_now: Callable[[Query], bool] = lambda _: False,
+        supported: Callable[[Query], bool] = lambda _: True,
         needed: Callable[[Query], bool] = lambda _: True,
     ) -> None:
         """What is known of this VM decides on a query.
@@ -54,14 +54,14 @@ class Agenda:
         """
         self._needed = needed
         self._queries = queries
-        self._suits = suits
+        self._supported = supported
         self._poll_interval = poll_interval
-        self._often = often
+        self._poll_now = poll_now
         self.stop()
 
     def stop(self) -> None:
         """No monitor: nothing is wanted, nothing in flight."""
-        self._offered: tuple[Query, ...] = ()
+        self._available: tuple[Query, ...] = ()
         self._settles: Mapping[str, Sequence[Query]] = {}
         self._urgent: dict[Query, None] = {}  # wanted because an event said so, in the order of the events
         self._wanted: dict[Query, None] = {}  # wanted because it is time
@@ -86,25 +86,25 @@ class Agenda:
         self._poll_at = self._in_a_slot(now + self._poll_interval * (1 + chance) / 2)
         self._slow_at = now + max(SLOW_INTERVAL, self._poll_interval) * (1 + chance) / 2
 
-    def offer(self, commands: Iterable[str] | None) -> None:
+    def set_available(self, commands: Iterable[str] | None) -> None:
         """QEMU has these commands (None: it would not say, and is taken to have all).  They are wanted now."""
         names = frozenset(query.command for query in self._queries) if commands is None else frozenset(commands)
-        self._offered = tuple(
+        self._available = tuple(
             query
             for query in self._queries
-            if query.command in names and query.instead_of_newer not in names and self._suits(query)
+            if query.command in names and query.instead_of_newer not in names and self._supported(query)
         )
-        self._settles = _settling(self._offered)
-        self._resync = frozenset(query for query in self._offered if query.every != "event")
-        self._wanted.update((query, None) for query in self._offered if query in self._resync)
+        self._settles = _settling(self._available)
+        self._resync = frozenset(query for query in self._available if query.every != "event")
+        self._wanted.update((query, None) for query in self._available if query in self._resync)
 
     @property
-    def offered(self) -> bool:
+    def knows_available(self) -> bool:
         """It is known which commands QEMU has."""
         return self._resync is not None
 
-    def offers(self, query: Query) -> bool:
-        return query in self._offered
+    def is_available(self, query: Query) -> bool:
+        return query in self._available
 
     @property
     def resynced(self) -> bool:
@@ -116,7 +116,7 @@ class Agenda:
         """Nothing is in flight, and no event waits for the query that settles it."""
         return self.in_flight is None and not self._urgent
 
-    def happened(self, event: str) -> None:
+    def on_event(self, event: str) -> None:
         """An event: the queries that settle it are wanted at once, and a reply on its way may be older than it."""
         if self._ending and event in STAYS:
             self._ending, self._quiet_until = False, None
@@ -135,12 +135,12 @@ class Agenda:
         """The query to send now, if any; it counts as sent."""
         if now >= self._poll_at:
             self._poll_at = self._in_a_slot(now + self._poll_interval)
-            self._wanted.update(dict.fromkeys(query for query in self._offered if self._is_polled(query)))
+            self._wanted.update(dict.fromkeys(query for query in self._available if self._is_polled(query)))
         if now >= self._slow_at:
             self._slow_at = now + max(SLOW_INTERVAL, self._poll_interval)
             self._wanted.update(
                 dict.fromkeys(
-                    query for query in self._offered if query.every == "slow" or self._is_polled_slowly(query)
+                    query for query in self._available if query.every == "slow" or self._is_polled_slowly(query)
                 )
             )
         self._give_up(now)
@@ -175,7 +175,7 @@ class Agenda:
             at = min(at, self.waits_since + HUNG)
         return max(0.0, min(at, self._poll_at, self._slow_at) - now)
 
-    def late(self, now: float) -> Query | None:
+    def timed_out(self, now: float) -> Query | None:
         """The query in flight, once, when it has gone unanswered for too long."""
         query = self.in_flight
         if query is None or self._said_late or now < self._sent_at[query] + PATIENCE:
@@ -213,7 +213,7 @@ class Agenda:
         self._done(query)
 
     def _is_polled(self, query: Query) -> bool:
-        return (query.every == "poll" and query not in self._failing) or self._often(query)
+        return (query.every == "poll" and query not in self._failing) or self._poll_now(query)
 
     def _is_polled_slowly(self, query: Query) -> bool:
         return query.every == "poll" and query in self._failing
@@ -250,7 +250,7 @@ class Agenda:
             return
         self.in_flight = None
         if query is QUERY_COMMANDS:
-            self.offer(None)
+            self.set_available(None)
         elif self._resync and query in self._resync:
             self._wanted[query] = None
 

@@ -15,8 +15,8 @@ KEPT = 16  # happenings of a VM: some 2 KiB
 BURST = 60.0  # seconds; what happens again within them is the same happening once more
 
 
-class Happening:
-    """An event, or a word of LIFE, that came `count` times with the same labels between `since` and `last`."""
+class Entry:
+    """An event, or a word of LIFECYCLE, that came `count` times with the same labels between `since` and `last`."""
 
     __slots__ = ("count", "event", "family", "labels", "last", "since")
 
@@ -53,17 +53,17 @@ class _Moved(NamedTuple):
 _NEVER = _Moved(0, 0)
 
 
-class Recent:
-    """`happenings` are at most KEPT, in the order in which they began."""
+class EventLog:
+    """`entries` are at most KEPT, in the order in which they began."""
 
-    __slots__ = ("_events", "_moved", "_sources", "happenings")
+    __slots__ = ("_events", "_moved", "_sources", "entries")
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self.clear()
 
     def clear(self) -> None:
-        self.happenings: list[Happening] = []
+        self.entries: list[Entry] = []
         self._events: dict[Labels, float] = {}
         self._moved: dict[int, dict[Labels, _Moved]] = {}
 
@@ -79,10 +79,10 @@ class Recent:
         counters = [self._sources.detail.get(name) for name in came]
         for counter, (name, count) in zip(counters, came.items(), strict=True):
             # Two events that one counter counts: which of its series is whose is not known.
-            self.happened(name, samples, at, count, alone=counters.count(counter) == 1)
+            self.record(name, samples, at, count, alone=counters.count(counter) == 1)
 
-    def happened(self, event: str, samples: Samples, at: float, count: float = 1, *, alone: bool = True) -> None:
-        """Take note of an event, or of a word of LIFE, that moved its counters by `count`."""
+    def record(self, event: str, samples: Samples, at: float, count: float = 1, *, alone: bool = True) -> None:
+        """Take note of an event, or of a word of LIFECYCLE, that moved its counters by `count`."""
         family = self._sources.detail.get(event, -1)
         moves = self._moves(family, samples, at) if family >= 0 else []
         if alone and moves:
@@ -104,7 +104,7 @@ class Recent:
         for old, new in renamings(moved, position, names):
             was, known = moved.pop(old), moved.get(new, _NEVER)
             moved[new] = _Moved(was.value + known.value, max(was.at, known.at))
-        for one in self.happenings:
+        for one in self.entries:
             if one.family == family and one.labels[position] in names:
                 one.labels = (*one.labels[:position], names[one.labels[position]], *one.labels[position + 1 :])
 
@@ -126,18 +126,18 @@ class Recent:
         return moves
 
     def _note(self, event: str, family: int, labels: Labels, count: float, at: float) -> None:
-        for one in reversed(self.happenings):
+        for one in reversed(self.entries):
             if one.event == event and one.labels == labels:
                 if abs(at - one.last) > BURST:
                     break
                 one.count += count
                 one.last = at
                 return
-        if len(self.happenings) == KEPT:
+        if len(self.entries) == KEPT:
             self._make_room()
-        self.happenings.append(Happening(event, family, labels, count, at))
+        self.entries.append(Entry(event, family, labels, count, at))
 
     def _make_room(self) -> None:
         """The oldest of what came most often goes, so that no event can push out the others."""
-        ((event, _),) = Counter(one.event for one in self.happenings).most_common(1)
-        del self.happenings[next(index for index, one in enumerate(self.happenings) if one.event == event)]
+        ((event, _),) = Counter(one.event for one in self.entries).most_common(1)
+        del self.entries[next(index for index, one in enumerate(self.entries) if one.event == event)]

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asking import BLOCK, NAME, POLL, QUERIES, STATS, STATUS, VNC, VNC_SERVERS, Loop
-from qmp_exporter.core.agenda import (
+from qmp_exporter.core.family import Query
+from qmp_exporter.core.query_scheduler import (
     HUNG,
     LONGEST_REST,
     MAX_FOLLOW_UPS,
@@ -19,9 +20,8 @@ from qmp_exporter.core.agenda import (
     SLOTS,
     SLOW_INTERVAL,
     STUCK,
-    Agenda,
+    QueryScheduler,
 )
-from qmp_exporter.core.family import Query
 
 EVENTS = ("STOP", "RESET", "DEVICE_TRAY_MOVED", "VNC_CONNECTED", "RTC_CHANGE")
 steps = st.lists(
@@ -74,20 +74,20 @@ def test_whatever_happened_the_polls_go_on(history):
         loop.answer_all()
     assert Counter(loop.asked)[STATUS] >= 4
     assert Counter(loop.asked)[STATS] >= 4
-    assert BLOCK in loop.asked or loop.agenda._ready_at(BLOCK) > loop.now
+    assert BLOCK in loop.asked or loop.scheduler._ready_at(BLOCK) > loop.now
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1, exclude_max=True), st.floats(0, 0.9))
 def test_vms_are_polled_at_the_same_moments_whenever_they_were_met(met, chance, late):
     slot = POLL / SLOTS
-    agenda = Agenda(QUERIES, POLL)
-    agenda.start(met, chance)
-    agenda.ask(QUERY_COMMANDS, met)
-    agenda.answered(QUERY_COMMANDS, met)
-    first = met + agenda.due(met)
+    scheduler = QueryScheduler(QUERIES, POLL)
+    scheduler.start(met, chance)
+    scheduler.ask(QUERY_COMMANDS, met)
+    scheduler.answered(QUERY_COMMANDS, met)
+    first = met + scheduler.due(met)
     polled = first + late * slot
-    agenda.next(polled)
-    second = polled + agenda.due(polled)
+    scheduler.next(polled)
+    second = polled + scheduler.due(polled)
     for poll in (first, second):
         assert abs(poll / slot - round(poll / slot)) < 1e-3
     assert second - first < POLL + 1e-3
@@ -127,7 +127,7 @@ def test_a_storm_on_a_slow_qemu_does_not_keep_the_polls_from_being_asked():
 def test_a_follow_up_goes_before_a_poll():
     loop = Loop()
     loop.now += POLL * 2
-    loop.agenda.happened("DEVICE_TRAY_MOVED")
+    loop.scheduler.on_event("DEVICE_TRAY_MOVED")
     loop.turn()
     assert loop.asked[-1] is BLOCK
 
@@ -138,7 +138,7 @@ def test_no_more_than_so_many_follow_ups_before_a_poll():
     loop.asked.clear()
     for _ in range(MAX_FOLLOW_UPS + 1):
         loop.happens("STOP")
-        loop.agenda.answered(loop.asked[-1], loop.now)
+        loop.scheduler.answered(loop.asked[-1], loop.now)
         loop.now += STATUS.spacing
     assert loop.asked[: MAX_FOLLOW_UPS + 1].count(STATUS) == MAX_FOLLOW_UPS
 
@@ -148,11 +148,11 @@ def test_a_reply_overtaken_by_an_event_is_dropped_and_asked_again():
     loop.happens("STOP")
     loop.now += 1.0
     loop.turn()
-    assert loop.agenda.in_flight is STATUS
-    loop.agenda.happened("RESUME")
-    assert loop.agenda.answered(STATUS, loop.now) is False
-    assert loop.agenda.next(loop.now + 1.0) is STATUS
-    assert loop.agenda.answered(STATUS, loop.now) is True
+    assert loop.scheduler.in_flight is STATUS
+    loop.scheduler.on_event("RESUME")
+    assert loop.scheduler.answered(STATUS, loop.now) is False
+    assert loop.scheduler.next(loop.now + 1.0) is STATUS
+    assert loop.scheduler.answered(STATUS, loop.now) is True
 
 
 def test_an_event_that_a_query_does_not_settle_overtakes_no_reply():
@@ -160,8 +160,8 @@ def test_an_event_that_a_query_does_not_settle_overtakes_no_reply():
     loop.happens("STOP")
     loop.now += 1.0
     loop.turn()
-    loop.agenda.happened("DEVICE_TRAY_MOVED")
-    assert loop.agenda.answered(STATUS, loop.now) is True
+    loop.scheduler.on_event("DEVICE_TRAY_MOVED")
+    assert loop.scheduler.answered(STATUS, loop.now) is True
 
 
 def test_in_an_endless_storm_a_reply_is_taken_now_and_then():
@@ -171,8 +171,8 @@ def test_in_an_endless_storm_a_reply_is_taken_now_and_then():
         loop.happens("STOP")
         loop.now += 1.0
         loop.turn()
-        loop.agenda.happened("STOP")
-        taken.append(loop.agenda.answered(STATUS, loop.now))
+        loop.scheduler.on_event("STOP")
+        taken.append(loop.scheduler.answered(STATUS, loop.now))
     assert taken == [False, False, False, True] * 3
 
 
@@ -180,8 +180,8 @@ def test_the_connect_begins_with_the_commands_that_qemu_has():
     loop = Loop(connected=False)
     loop.turn()
     assert loop.asked == [QUERY_COMMANDS]
-    loop.agenda.answered(QUERY_COMMANDS, loop.now)
-    loop.agenda.offer(["query-status", "query-vnc", "query-events"])
+    loop.scheduler.answered(QUERY_COMMANDS, loop.now)
+    loop.scheduler.set_available(["query-status", "query-vnc", "query-events"])
     loop.answer_all()
     assert loop.asked == [QUERY_COMMANDS, STATUS, VNC]
 
@@ -194,8 +194,8 @@ def test_the_older_command_is_asked_only_where_the_newer_one_is_missing():
 def test_what_qemu_does_not_have_is_not_asked_after_an_event_either():
     loop = Loop(connected=False)
     loop.turn()
-    loop.agenda.answered(QUERY_COMMANDS, loop.now)
-    loop.agenda.offer(["query-block"])  # as a storage daemon
+    loop.scheduler.answered(QUERY_COMMANDS, loop.now)
+    loop.scheduler.set_available(["query-block"])  # as a storage daemon
     loop.answer_all()
     loop.happens("STOP")
     loop.sleep(5.0)
@@ -205,34 +205,34 @@ def test_what_qemu_does_not_have_is_not_asked_after_an_event_either():
 def test_the_resync_is_complete_when_every_query_was_answered_or_refused():
     loop = Loop(connected=False)
     loop.turn()
-    assert not loop.agenda.resynced
-    loop.agenda.answered(QUERY_COMMANDS, loop.now)
-    assert not loop.agenda.resynced
-    loop.agenda.offer(["query-status", "query-name"])
+    assert not loop.scheduler.resynced
+    loop.scheduler.answered(QUERY_COMMANDS, loop.now)
+    assert not loop.scheduler.resynced
+    loop.scheduler.set_available(["query-status", "query-name"])
     loop.turn()
     loop.answer()
-    assert not loop.agenda.resynced
+    assert not loop.scheduler.resynced
     loop.fail()
-    assert loop.agenda.resynced
+    assert loop.scheduler.resynced
 
 
 def test_a_qemu_that_offers_nothing_is_resynced_at_once():
     loop = Loop(connected=False)
     loop.turn()
-    loop.agenda.answered(QUERY_COMMANDS, loop.now)
-    loop.agenda.offer([])
-    assert loop.agenda.resynced
+    loop.scheduler.answered(QUERY_COMMANDS, loop.now)
+    loop.scheduler.set_available([])
+    assert loop.scheduler.resynced
 
 
 def test_an_overtaken_reply_does_not_complete_the_resync():
     loop = Loop(connected=False)
     loop.turn()
-    loop.agenda.answered(QUERY_COMMANDS, loop.now)
-    loop.agenda.offer(["query-status"])
+    loop.scheduler.answered(QUERY_COMMANDS, loop.now)
+    loop.scheduler.set_available(["query-status"])
     loop.turn()
-    loop.agenda.happened("STOP")
-    loop.agenda.answered(STATUS, loop.now)
-    assert not loop.agenda.resynced
+    loop.scheduler.on_event("STOP")
+    loop.scheduler.answered(STATUS, loop.now)
+    assert not loop.scheduler.resynced
 
 
 @given(st.lists(st.floats(0.001, 20.0), min_size=2, max_size=30))
@@ -243,9 +243,9 @@ def test_however_long_an_answer_takes_qemu_is_busy_with_it_for_a_few_per_cent_of
     began, busy = loop.now, 0.0
     slowest = max(answers)
     for _ in answers:
-        while loop.agenda.in_flight is not BLOCK:  # an event each second wants it
+        while loop.scheduler.in_flight is not BLOCK:  # an event each second wants it
             loop.happens("DEVICE_TRAY_MOVED")
-            loop.answer() if loop.agenda.in_flight is not BLOCK else None
+            loop.answer() if loop.scheduler.in_flight is not BLOCK else None
             loop.now += 1.0
         loop.now += slowest
         busy += slowest
@@ -271,9 +271,9 @@ def test_one_slow_answer_among_quick_ones_is_taken_for_somebody_elses_doing():
 def test_a_query_of_memory_is_asked_with_the_next_poll_however_long_the_last_ones_took():
     loop = Loop()
     for _ in range(3):
-        while loop.agenda.in_flight is not STATUS:
+        while loop.scheduler.in_flight is not STATUS:
             loop.sleep(1.0)
-            loop.answer() if loop.agenda.in_flight is not STATUS else None
+            loop.answer() if loop.scheduler.in_flight is not STATUS else None
         loop.now += 30.0
         loop.answer()
     loop.asked.clear()
@@ -287,27 +287,27 @@ def test_a_query_of_memory_is_asked_with_the_next_poll_however_long_the_last_one
 def test_an_overtaken_reply_is_taken_where_asking_again_has_to_wait_for_long():
     loop = Loop()
     for _ in range(2):
-        loop.agenda.ask(BLOCK, loop.now)
+        loop.scheduler.ask(BLOCK, loop.now)
         loop.now += 4.0
-        loop.agenda.answered(BLOCK, loop.now)
-    loop.agenda.ask(BLOCK, loop.now)
-    loop.agenda.happened("DEVICE_TRAY_MOVED")
+        loop.scheduler.answered(BLOCK, loop.now)
+    loop.scheduler.ask(BLOCK, loop.now)
+    loop.scheduler.on_event("DEVICE_TRAY_MOVED")
     loop.now += 4.0
-    assert loop.agenda.answered(BLOCK, loop.now) is True
-    assert BLOCK in loop.agenda._urgent
+    assert loop.scheduler.answered(BLOCK, loop.now) is True
+    assert BLOCK in loop.scheduler._urgent
 
 
 def test_a_query_that_fails_waits_for_the_slow_cadence_until_it_is_answered():
     loop = Loop()
     loop.sleep(POLL)
-    while loop.agenda.in_flight is not STATS:
+    while loop.scheduler.in_flight is not STATS:
         loop.answer()
     loop.fail()
     loop.asked.clear()
     ends = loop.now + 4 * SLOW_INTERVAL
     while loop.now < ends:
         loop.sleep(1.0)
-        loop.fail() if loop.agenda.in_flight is STATS else loop.answer()
+        loop.fail() if loop.scheduler.in_flight is STATS else loop.answer()
     assert loop.asked.count(STATS) in {4, 5}
     loop.asked.clear()
     ends = loop.now + 2 * SLOW_INTERVAL
@@ -349,11 +349,11 @@ def test_after_a_minute_without_an_answer_others_are_asked_again():
 
 @given(st.floats(0, 1, exclude_max=True))
 def test_chance_spreads_the_first_poll_over_half_an_interval(chance):
-    agenda = Agenda(QUERIES, POLL)
-    agenda.start(100.0, chance)
-    agenda.ask(QUERY_COMMANDS, 100.0)
-    agenda.answered(QUERY_COMMANDS, 100.0)
-    assert POLL / 2 - POLL / SLOTS < agenda.due(100.0) <= POLL
+    scheduler = QueryScheduler(QUERIES, POLL)
+    scheduler.start(100.0, chance)
+    scheduler.ask(QUERY_COMMANDS, 100.0)
+    scheduler.answered(QUERY_COMMANDS, 100.0)
+    assert POLL / 2 - POLL / SLOTS < scheduler.due(100.0) <= POLL
 
 
 def test_the_queries_that_touch_image_files_are_asked_once_a_minute():
@@ -369,16 +369,16 @@ def test_the_queries_that_touch_image_files_are_asked_once_a_minute():
 
 def test_what_is_going_on_is_asked_about_with_each_poll_as_long_as_it_is():
     going_on: set[Query] = set()
-    agenda = Agenda(QUERIES, POLL, lambda query: query in going_on)
-    agenda.start(0.0, 0.0)
-    agenda.ask(QUERY_COMMANDS, 0.0)
-    agenda.answered(QUERY_COMMANDS, 0.0)
-    agenda.offer(["query-name"])
+    scheduler = QueryScheduler(QUERIES, POLL, lambda query: query in going_on)
+    scheduler.start(0.0, 0.0)
+    scheduler.ask(QUERY_COMMANDS, 0.0)
+    scheduler.answered(QUERY_COMMANDS, 0.0)
+    scheduler.set_available(["query-name"])
 
     def asked(now: float) -> list[Query]:
         queries = []
-        while query := agenda.next(now):
-            agenda.answered(query, now)
+        while query := scheduler.next(now):
+            scheduler.answered(query, now)
             queries.append(query)
         return queries
 
@@ -393,7 +393,7 @@ def test_what_is_going_on_is_asked_about_with_each_poll_as_long_as_it_is():
 
 def test_without_a_monitor_nothing_is_due():
     loop = Loop()
-    loop.agenda.stop()
-    assert loop.agenda.due(loop.now) == float("inf")
-    assert loop.agenda.next(loop.now + 1000) is None
-    assert loop.agenda.late(loop.now + 1000) is None
+    loop.scheduler.stop()
+    assert loop.scheduler.due(loop.now) == float("inf")
+    assert loop.scheduler.next(loop.now + 1000) is None
+    assert loop.scheduler.timed_out(loop.now + 1000) is None
