@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from qmp_exporter.catalog.disk import DEVICE, DEVICE_MEANS, QUERY_BLOCK, QUERY_BLOCKSTATS, BlockInfo, BlockStats
+from qmp_exporter.catalog.disk_names import DEVICES
 from qmp_exporter.core.family import Label, Sample, Source, bare_event, counter, event, gauge, query
 from qmp_exporter.core.read import by, once
 from qmp_exporter.core.vm_facts import VmFacts
@@ -49,7 +50,7 @@ class TrayMoved(Struct, frozen=True, rename="kebab"):
     id: str = ""
 
 
-TRAY_DEVICE = Label("device", DEVICE_MEANS, zero=lambda facts: facts.devices.trays)
+TRAY_DEVICE = Label("device", DEVICE_MEANS, zero=lambda facts: facts[DEVICES].trays)
 OPERATION = Label("operation", "IoOperationType; a failed flush or discard comes as write.", values=("read", "write"))
 ACTION = Label("action", "BlockErrorAction: what QEMU did, by rerror and werror.", values=("ignore", "report", "stop"))
 FAILED_OPERATION = Label("operation", "Which operation failed.", values=("read", "write", "flush", "unmap"))
@@ -65,27 +66,27 @@ TO = Label("to", "Where the tray moved to.", values=("open", "closed"))
 
 
 def io_error(error: BlockIoError, facts: VmFacts) -> tuple[Sample, ...]:
-    device = facts.devices.name(error.device, error.qom_path, error.node_name)
+    device = facts[DEVICES].name(error.device, error.qom_path, error.node_name)
     return (((device, error.operation, error.action), 1),)
 
 
 def no_space(error: BlockIoError, facts: VmFacts) -> tuple[Sample, ...]:
     if not error.nospace:
         return ()
-    return (((facts.devices.name(error.device, error.qom_path, error.node_name),), 1),)
+    return (((facts[DEVICES].name(error.device, error.qom_path, error.node_name),), 1),)
 
 
 def corrupted(image: ImageCorrupted, facts: VmFacts) -> Iterable[Sample]:
-    device = facts.devices.name(image.device, "", image.node_name)
+    device = facts[DEVICES].name(image.device, "", image.node_name)
     yield (device, "true" if image.fatal else "false"), 1
 
 
 def exceeded(threshold: WriteThreshold, facts: VmFacts) -> Iterable[Sample]:
-    yield (facts.devices.name("", "", threshold.node_name),), 1
+    yield (facts[DEVICES].name("", "", threshold.node_name),), 1
 
 
 def has_quorum(facts: VmFacts) -> bool:
-    return facts.devices.has_quorum
+    return facts[DEVICES].has_quorum
 
 
 def io_status(infos: list[BlockInfo], _facts: VmFacts) -> Iterable[Sample]:
@@ -95,11 +96,11 @@ def io_status(infos: list[BlockInfo], _facts: VmFacts) -> Iterable[Sample]:
 
 
 def tray_moved(moved: TrayMoved, facts: VmFacts) -> Iterable[Sample]:
-    yield (facts.devices.name(moved.device, moved.id, ""),), int(moved.tray_open)
+    yield (facts[DEVICES].name(moved.device, moved.id, ""),), int(moved.tray_open)
 
 
 def tray_move(moved: TrayMoved, facts: VmFacts) -> Iterable[Sample]:
-    yield (facts.devices.name(moved.device, moved.id, ""), "open" if moved.tray_open else "closed"), 1
+    yield (facts[DEVICES].name(moved.device, moved.id, ""), "open" if moved.tray_open else "closed"), 1
 
 
 def tray_open(infos: list[BlockInfo], _facts: VmFacts) -> Iterable[Sample]:
@@ -117,7 +118,7 @@ def medium(infos: list[BlockInfo], _facts: VmFacts) -> Iterable[Sample]:
 def medium_in_tray(stats: list[BlockStats], facts: VmFacts) -> Iterable[Sample]:
     """blockdev-remove-medium sends no event; the poll sees it first, since a drive without a medium has no node."""
     for one in stats:
-        if one.name in facts.devices.trays:
+        if one.name in facts[DEVICES].trays:
             yield (one.name,), int(bool(one.node_name))
 
 

@@ -4,7 +4,7 @@ from msgspec import Struct, field
 
 from qmp_exporter.catalog.qapi import Int
 from qmp_exporter.core.family import Label, Query, Sample, StateUpdate, gauge, query
-from qmp_exporter.core.vm_facts import MAX_NAME, VmFacts
+from qmp_exporter.core.vm_facts import MAX_NAME, Slice, VmFacts
 
 
 class CpuInfo(Struct, frozen=True):
@@ -20,15 +20,24 @@ QUERY_CPUS_FAST = Query("query-cpus-fast", list[CpuInfo], every="poll")
 QUERIES = (QUERY_CPUS_FAST,)
 
 
+class Vcpus:
+    """By the index of a vCPU, as query-cpus-fast said last."""
+
+    def __init__(self) -> None:
+        self.threads: dict[int, int] = {}  # their thread ids
+        self.paths: dict[str, int] = {}  # the index by the QOM path
+
+
+VCPUS = Slice(Vcpus)
 VCPU = Label("vcpu", "The vCPU's index.", limit=512)
 
 
 def update_threads(cpus: list[CpuInfo], facts: VmFacts) -> None:
-    facts.vcpu_threads = {cpu.index: cpu.thread_id for cpu in cpus}
+    facts[VCPUS].threads = {cpu.index: cpu.thread_id for cpu in cpus}
 
 
 def update_paths(cpus: list[CpuInfo], facts: VmFacts) -> None:
-    facts.vcpu_paths = {cpu.qom_path[:MAX_NAME]: cpu.index for cpu in cpus}
+    facts[VCPUS].paths = {cpu.qom_path[:MAX_NAME]: cpu.index for cpu in cpus}
 
 
 def vcpus(cpus: list[CpuInfo], _facts: VmFacts) -> tuple[Sample, ...]:

@@ -6,9 +6,10 @@ from functools import partial
 
 from msgspec import Struct, field
 
+from qmp_exporter.catalog.disk_names import DEVICES, bare
 from qmp_exporter.core.family import Label, Query, Sample, Source, StateUpdate, bare_event, counter, event, gauge, query
 from qmp_exporter.core.read import once
-from qmp_exporter.core.vm_facts import MAX_NAME, VmFacts, bare
+from qmp_exporter.core.vm_facts import MAX_NAME, Slice, VmFacts
 
 
 class SerialPort(Struct, frozen=True):
@@ -71,28 +72,59 @@ NETDEV = Label("netdev", "The id of the netdev.")
 _PORT_OF_CHARDEV = re.compile(r"char(?P<libvirt>channel\d+)|(?P<proxmox>qga\d+)")
 
 _DEVICE_OF_NETDEV = re.compile(r"(?:host)?(?P<device>net\d+)")
-MAX_NETDEVS = 64  # more are a broken peer's
+MAX_PORTS = MAX_NETDEVS = 64  # more are a broken peer's
 
 CONNECTED = ("NETDEV_STREAM_CONNECTED", "NETDEV_VHOST_USER_CONNECTED")
 DISCONNECTED = ("NETDEV_STREAM_DISCONNECTED", "NETDEV_VHOST_USER_DISCONNECTED")
 ERROR_OF_ALL_DEVICES_SINCE = (6, 2)
 
 
+class Ports:
+    """Which virtio-serial ports the guest holds open: as events said, and as a query said of those that it can tell."""
+
+    def __init__(self) -> None:
+        self._announced: dict[str, bool] = {}
+        self._told: dict[str, bool] = {}
+
+    @property
+    def open(self) -> dict[str, bool]:
+        """Each port, and whether it is."""
+        return self._announced | self._told
+
+    def changed(self, port: str, *, is_open: bool) -> None:
+        port = port[:MAX_NAME]
+        if port in self._told:
+            self._told[port] = is_open
+        elif port in self._announced or len(self._announced) < MAX_PORTS:
+            self._announced[port] = is_open
+
+    def told(self, ports: dict[str, bool]) -> None:
+        self._told = ports
+
+    def deleted(self, port: str) -> None:
+        self._announced.pop(port, None)
+        self._told.pop(port, None)
+
+
+PORTS = Slice(Ports)
+NETDEVS = Slice(dict[str, bool])  # whether the other end of each is connected
+
+
 def update_port(port: SerialPort, facts: VmFacts) -> None:
-    facts.ports.changed(port.id, is_open=port.open)
+    facts[PORTS].changed(port.id, is_open=port.open)
 
 
 def update_chardevs(chardevs: list[Chardev], facts: VmFacts) -> None:
     named = ((_PORT_OF_CHARDEV.fullmatch(chardev.label), chardev.frontend_open) for chardev in chardevs)
-    facts.ports.told(
+    facts[PORTS].told(
         {match["libvirt"] or match["proxmox"]: is_open for match, is_open in named if match and is_open is not None}
     )
 
 
 def update_netdev(netdev: Netdev, facts: VmFacts, *, is_connected: bool) -> None:
     name = netdev.id[:MAX_NAME]
-    if name in facts.netdevs or len(facts.netdevs) < MAX_NETDEVS:
-        facts.netdevs[name] = is_connected
+    if name in facts[NETDEVS] or len(facts[NETDEVS]) < MAX_NETDEVS:
+        facts[NETDEVS][name] = is_connected
 
 
 def update_deleted(deleted: Deleted, facts: VmFacts) -> None:
@@ -102,21 +134,22 @@ def update_deleted(deleted: Deleted, facts: VmFacts) -> None:
     be told; it is not that of a disk or of a serial port.
     """
     owner = deleted.owner
-    may_have_any = owner not in facts.devices.names and owner not in facts.ports.open
-    for netdev in tuple(facts.netdevs):
+    may_have_any = owner not in facts[DEVICES].names and owner not in facts[PORTS].open
+    netdevs = facts[NETDEVS]
+    for netdev in tuple(netdevs):
         of_device = _DEVICE_OF_NETDEV.fullmatch(netdev)
         if netdev == owner or (of_device["device"] == owner if of_device else may_have_any):
-            del facts.netdevs[netdev]
-    facts.ports.deleted(deleted.device)
+            del netdevs[netdev]
+    facts[PORTS].deleted(deleted.device)
 
 
-def netdevs(_payload: object, facts: VmFacts) -> Iterable[Sample]:
-    for netdev, is_connected in facts.netdevs.items():
+def netdevs_connected(_payload: object, facts: VmFacts) -> Iterable[Sample]:
+    for netdev, is_connected in facts[NETDEVS].items():
         yield (netdev,), int(is_connected)
 
 
 def ports(_payload: object, facts: VmFacts) -> Iterable[Sample]:
-    for port, is_open in facts.ports.open.items():
+    for port, is_open in facts[PORTS].open.items():
         yield (port,), int(is_open)
 
 
@@ -163,8 +196,8 @@ FAMILIES = (
         "qemu_netdev_connected",
         "1 while the other end of a stream or vhost-user netdev is connected, by NETDEV_STREAM_CONNECTED and its like, "
         "until DEVICE_DELETED; no query tells, so it is absent until it changes.",
-        *(Source(name, Netdev, netdevs, replaces=True) for name in (*CONNECTED, *DISCONNECTED)),
-        Source("DEVICE_DELETED", Deleted, netdevs, replaces=True),
+        *(Source(name, Netdev, netdevs_connected, replaces=True) for name in (*CONNECTED, *DISCONNECTED)),
+        Source("DEVICE_DELETED", Deleted, netdevs_connected, replaces=True),
         labels=(NETDEV,),
     ),
     counter(

@@ -1,11 +1,13 @@
 """Disks and drives as two queries tell of them, and the one name of each: what all rows about disks share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct, field
 
+from qmp_exporter.catalog.disk_names import DEVICES, LABEL, Attached, device_name
+from qmp_exporter.core.effects import LabelChanged
 from qmp_exporter.core.family import Label, Query, StateUpdate
-from qmp_exporter.core.vm_facts import Attached, VmFacts, device_name
+from qmp_exporter.core.vm_facts import VmFacts
 
 
 class Inserted(Struct, frozen=True, rename="kebab"):
@@ -113,7 +115,7 @@ QUERY_NODES = Query(
     list[Node],
     every="event",
     after=("BLOCK_IO_ERROR", "BLOCK_IMAGE_CORRUPTED", "BLOCK_WRITE_THRESHOLD"),
-    needed_when=lambda facts: facts.devices.has_strangers,
+    needed_when=lambda facts: facts[DEVICES].has_strangers,
     spacing=0.2,
     arguments=b'{"query-nodes": true}',
     of="nodes",
@@ -121,23 +123,29 @@ QUERY_NODES = Query(
 QUERIES = (QUERY_NODES, QUERY_BLOCK, QUERY_BLOCKSTATS)
 
 DEVICE_MEANS = "The drive id, else the qdev id, else the node name: the same for a disk in every metric."
-DEVICE = Label("device", DEVICE_MEANS, zero=lambda facts: facts.devices.names)
+DEVICE = Label(LABEL, DEVICE_MEANS, zero=lambda facts: facts[DEVICES].names)
 
 
-def update_block(infos: list[BlockInfo], facts: VmFacts) -> None:
-    facts.devices.learn(Attached(i.device, i.qdev, i.inserted.node_name if i.inserted else "") for i in infos)
-    facts.devices.learn_trays(info.name for info in infos if info.tray_open is not None)
-    facts.devices.learn_quorum(there=any(info.inserted is not None and info.inserted.drv == "quorum" for info in infos))
+def update_block(infos: list[BlockInfo], facts: VmFacts) -> Iterable[LabelChanged]:
+    devices = facts[DEVICES]
+    devices.learn(Attached(i.device, i.qdev, i.inserted.node_name if i.inserted else "") for i in infos)
+    devices.learn_trays(info.name for info in infos if info.tray_open is not None)
+    devices.learn_quorum(there=any(info.inserted is not None and info.inserted.drv == "quorum" for info in infos))
+    return devices.changes()
 
 
-def update_blockstats(stats: list[BlockStats], facts: VmFacts) -> None:
+def update_blockstats(stats: list[BlockStats], facts: VmFacts) -> Iterable[LabelChanged]:
     """A disk may be plugged in without an event: the poll sees it first."""
-    facts.devices.learn(Attached(one.device, one.qdev, one.node_name) for one in stats)
-    facts.devices.learn_below((node, one.name) for one in stats for node in one.below())
+    devices = facts[DEVICES]
+    devices.learn(Attached(one.device, one.qdev, one.node_name) for one in stats)
+    devices.learn_below((node, one.name) for one in stats for node in one.below())
+    return devices.changes()
 
 
-def update_nodes(nodes: list[Node], facts: VmFacts) -> None:
-    facts.devices.learn_all((node.node_name, node.below()) for node in nodes)
+def update_nodes(nodes: list[Node], facts: VmFacts) -> Iterable[LabelChanged]:
+    devices = facts[DEVICES]
+    devices.learn_all((node.node_name, node.below()) for node in nodes)
+    return devices.changes()
 
 
 UPDATES = (

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from qmp_exporter.catalog.qapi import Int
+from qmp_exporter.catalog.vnc_clients import VNC, VncClient
 from qmp_exporter.core.family import Query, Sample, StateUpdate, bare_event, counter, event, gauge, query
 from qmp_exporter.core.read import once
-from qmp_exporter.core.vm_facts import MAX_NAME, VmFacts, VncClient
+from qmp_exporter.core.vm_facts import MAX_NAME, VmFacts
 
 
 class VncPeer(Struct, frozen=True):
@@ -59,31 +60,31 @@ SPICE_MAIN = 1  # channel-type of the channel that each session has once
 
 
 def update_connected(vnc: VncEvent, facts: VmFacts) -> None:
-    facts.vnc.connected(vnc.client.key)
+    facts[VNC].connected(vnc.client.key)
 
 
 def update_initialized(vnc: VncEvent, facts: VmFacts) -> None:
-    facts.vnc.initialized(vnc.client.key)
+    facts[VNC].initialized(vnc.client.key)
 
 
 def update_disconnected(vnc: VncEvent, facts: VmFacts) -> None:
-    facts.vnc.disconnected(vnc.client.key)
+    facts[VNC].disconnected(vnc.client.key)
 
 
 def update_servers(servers: list[VncServer], facts: VmFacts) -> None:
-    facts.vnc.reconcile(client.key for server in servers for client in server.clients)
+    facts[VNC].reconcile(client.key for server in servers for client in server.clients)
 
 
 def update_server(server: VncServer, facts: VmFacts) -> None:
-    facts.vnc.reconcile(client.key for client in server.clients)
+    facts[VNC].reconcile(client.key for client in server.clients)
 
 
 def vnc_clients(_payload: object, facts: VmFacts) -> tuple[Sample, ...]:
-    return (((), facts.vnc.clients),)
+    return (((), facts[VNC].clients),)
 
 
 def vnc_sessions(_payload: object, facts: VmFacts) -> tuple[Sample, ...]:
-    return (((), facts.vnc.sessions),)
+    return (((), facts[VNC].sessions),)
 
 
 def spice_sessions(spice: SpiceInfo, _facts: VmFacts) -> Iterable[Sample]:

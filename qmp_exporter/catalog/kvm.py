@@ -6,9 +6,9 @@ from dataclasses import replace
 import msgspec
 from msgspec import Struct, field
 
-from qmp_exporter.catalog.cpu import UPDATE_PATHS, VCPU
+from qmp_exporter.catalog.cpu import UPDATE_PATHS, VCPU, VCPUS
 from qmp_exporter.core.family import Label, Query, Read, Sample, StateUpdate, counter, gauge, query
-from qmp_exporter.core.vm_facts import MAX_NAME, VmFacts
+from qmp_exporter.core.vm_facts import MAX_NAME, Slice, VmFacts
 
 # A float holds what counters of 64 bits count up to in practice, and refuses what a broken peer may send beyond them.
 Value = float | bool | list[float]
@@ -65,12 +65,15 @@ def queries(names: Iterable[str]) -> tuple[Query, ...]:
     )
 
 
+STAT_TYPES = Slice(dict[tuple[str, str], str])  # StatsType by target and name
+
+
 def update_types(schemas: list[StatsSchema], facts: VmFacts) -> None:
-    facts.stat_types = {
-        (schema.target[:MAX_NAME], one.name[:MAX_NAME]): one.type[:MAX_NAME]
-        for schema in schemas
-        for one in schema.stats
-    }
+    types = facts[STAT_TYPES]
+    types.clear()
+    for schema in schemas:
+        for one in schema.stats:
+            types[schema.target[:MAX_NAME], one.name[:MAX_NAME]] = one.type[:MAX_NAME]
 
 
 def of_vm(*types: str) -> Read[list[StatsResult]]:
@@ -85,7 +88,7 @@ def of_vm(*types: str) -> Read[list[StatsResult]]:
 def of_vcpus(*types: str) -> Read[list[StatsResult]]:
     def read(results: list[StatsResult], facts: VmFacts) -> Iterable[Sample]:
         for result in results:
-            index = facts.vcpu_paths.get(result.qom_path)
+            index = facts[VCPUS].paths.get(result.qom_path)
             if index is not None:
                 for name, value in _of_types(result, "vcpu", types, facts):
                     yield (str(index), name), value
@@ -95,7 +98,7 @@ def of_vcpus(*types: str) -> Read[list[StatsResult]]:
 
 def _of_types(result: StatsResult, target: str, types: tuple[str, ...], facts: VmFacts) -> Iterator[tuple[str, float]]:
     for stat in result.stats:
-        if not isinstance(stat.value, list) and facts.stat_types.get((target, stat.name)) in types:
+        if not isinstance(stat.value, list) and facts[STAT_TYPES].get((target, stat.name)) in types:
             yield stat.name, float(stat.value)
 
 

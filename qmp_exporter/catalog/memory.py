@@ -6,7 +6,7 @@ from msgspec import Struct, field
 
 from qmp_exporter.core.family import Query, Sample, StateUpdate, event, gauge, query
 from qmp_exporter.core.read import value
-from qmp_exporter.core.vm_facts import VmFacts
+from qmp_exporter.core.vm_facts import Slice, VmFacts
 
 
 class Balloon(Struct, frozen=True):
@@ -22,10 +22,17 @@ class MemorySize(Struct, frozen=True):
     plugged: int | None = field(name="plugged-memory", default=None)
 
 
+class BalloonState:
+    def __init__(self) -> None:
+        self.is_there = False
+
+
+BALLOON = Slice(BalloonState)
+
 # Without a balloon it is an error to ask, so it is asked once; where there is one each poll, since migration moves it
 # without an event.
 QUERY_BALLOON = Query(
-    "query-balloon", Balloon, after=("BALLOON_CHANGE",), spacing=1.0, poll_while=lambda facts: facts.has_balloon
+    "query-balloon", Balloon, after=("BALLOON_CHANGE",), spacing=1.0, poll_while=lambda facts: facts[BALLOON].is_there
 )
 QUERY_MEMORY = Query(
     "query-memory-size-summary",
@@ -38,11 +45,11 @@ QUERIES = (QUERY_BALLOON, QUERY_MEMORY)
 
 
 def forget_balloon(facts: VmFacts) -> None:
-    facts.has_balloon = False
+    facts[BALLOON].is_there = False
 
 
 def update_balloon(_balloon: Balloon, facts: VmFacts) -> None:
-    facts.has_balloon = True
+    facts[BALLOON].is_there = True
 
 
 def plugged(size: MemorySize, _facts: VmFacts) -> Iterable[Sample]:

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from qmp_exporter.core.family import Family, Label, Query, Sample, StateUpdate, event, gauge, query
 from qmp_exporter.core.read import by, per
-from qmp_exporter.core.vm_facts import VmFacts
+from qmp_exporter.core.vm_facts import Slice, VmFacts
 
 
 class MigrationEvent(Struct, frozen=True):
@@ -54,6 +54,14 @@ STATUS = Label(
     values=("none", *UNDER_WAY, "cancelled", "completed", "failed", "unknown"),
 )
 
+
+class MigrationState:
+    def __init__(self) -> None:
+        self.is_under_way = False  # outgoing or incoming
+
+
+MIGRATION = Slice(MigrationState)
+
 # Without the capability `events` nothing announces that a migration begins, so it is asked for now and then; it reads a
 # few numbers in memory.  STOP and RESUME are how the two ends of a silent one finish.
 QUERY_MIGRATE = Query(
@@ -61,17 +69,17 @@ QUERY_MIGRATE = Query(
     MigrationInfo,
     every="slow",
     after=("MIGRATION", "STOP", "RESUME"),
-    poll_while=lambda facts: facts.migrating,
+    poll_while=lambda facts: facts[MIGRATION].is_under_way,
 )
 QUERIES = (QUERY_MIGRATE,)
 
 
 def update_migration(migration: MigrationEvent | MigrationInfo, facts: VmFacts) -> None:
-    facts.migrating = migration.status in UNDER_WAY
+    facts[MIGRATION].is_under_way = migration.status in UNDER_WAY
 
 
 def forget_migration(facts: VmFacts) -> None:
-    facts.migrating = False
+    facts[MIGRATION].is_under_way = False
 
 
 def status(info: MigrationInfo, _facts: VmFacts) -> Iterable[Sample]:
@@ -83,14 +91,14 @@ def progress(name: str, help: str, number: Callable[[Ram], float | None]) -> Fam
     """A row that copies a member of MigrationStats as long as the migration is under way."""
 
     def read(info: MigrationInfo, facts: VmFacts) -> Iterable[Sample]:
-        if info.ram is not None and facts.migrating and (value := number(info.ram)) is not None:
+        if info.ram is not None and facts[MIGRATION].is_under_way and (value := number(info.ram)) is not None:
             yield (), value
 
     return gauge(name, help, query(QUERY_MIGRATE, read))
 
 
 def expected_downtime(info: MigrationInfo, facts: VmFacts) -> Iterable[Sample]:
-    if info.expected_downtime is not None and facts.migrating:
+    if info.expected_downtime is not None and facts[MIGRATION].is_under_way:
         yield (), per(info.expected_downtime, 1e3)
 
 

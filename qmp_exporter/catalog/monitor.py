@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from qmp_exporter.core.effects import EndAnnounced
 from qmp_exporter.core.family import ANY_EVENT, ANY_REPLY, Label, Sample, Source, StateUpdate, counter, gauge, lifecycle
 from qmp_exporter.core.read import by, level, moment, once
 from qmp_exporter.core.vm_facts import VmFacts
@@ -25,13 +26,13 @@ def announced(_payload: None, facts: VmFacts) -> Iterable[Sample]:
     yield (("shutdown" if facts.ending else "none",), 1)
 
 
-def ends(_payload: None, facts: VmFacts) -> None:
-    facts.ending = True
+def ends(_payload: None, _facts: VmFacts) -> Iterable[EndAnnounced]:
+    return (EndAnnounced(is_expected=True),)
 
 
-def goes_on(_payload: None, facts: VmFacts) -> None:
+def goes_on(_payload: None, _facts: VmFacts) -> Iterable[EndAnnounced]:
     """With -no-shutdown QEMU survives a SHUTDOWN; after a reset or a resume the end is a surprise again."""
-    facts.ending = False
+    return (EndAnnounced(is_expected=False),)
 
 
 UPDATES = (

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct, field
 
+from qmp_exporter.core.effects import AnotherVm, EndAnnounced
 from qmp_exporter.core.family import (
     Label,
     Query,
@@ -17,7 +18,7 @@ from qmp_exporter.core.family import (
     query,
 )
 from qmp_exporter.core.read import by, level, once
-from qmp_exporter.core.vm_facts import MAX_NAME, VmFacts
+from qmp_exporter.core.vm_facts import MAX_NAME, Lifetime, Slice, VmFacts
 from qmp_exporter.core.wire import Greeting
 
 
@@ -131,52 +132,83 @@ UUID = Label("uuid", "What -uuid says.")
 VERSION = Label("version", "QEMU's version, from the greeting.")
 
 
-def update_version(greeting: Greeting, facts: VmFacts) -> None:
-    facts.name = facts.uuid = ""
-    facts.version = greeting.version
+class RunState:
+    """As query-status said last; times in seconds since the epoch."""
+
+    def __init__(self) -> None:
+        self.state = ""
+        self.since = 0.0
+        self.hint = 0.0  # when an event said that it may be changing
+        self.moved = 0.0  # when an event said that it has changed, be it back to what it was
+
+    def told(self, state: str, at: float) -> None:
+        """The event that announced the change says when it happened, its query only when it was seen.
+
+        A VM that was resumed and stopped again between two replies has changed, too: twice.
+        """
+        if state != self.state:
+            self.state, self.since = state, self.hint or at
+        elif self.moved:
+            self.since = self.moved
+        self.hint = self.moved = 0.0
+
+
+class Identity:
+    """Who the VM is, as far as it was told."""
+
+    def __init__(self) -> None:
+        self.name = self.uuid = ""
+        self._last_uuid = ""  # of the last VM that had one
+
+    def told_uuid(self, uuid: str) -> bool:
+        """Whether it is another VM than the last one; without -uuid, which is all zeros then, nobody can tell."""
+        self.uuid = uuid
+        if not uuid.strip("0-"):
+            return False
+        is_another = self._last_uuid not in {"", uuid}
+        self._last_uuid = uuid
+        return is_another
+
+
+RUN_STATE = Slice(RunState)
+IDENTITY = Slice(Identity, Lifetime.TARGET)
+
+
+def update_greeted(_greeting: Greeting, facts: VmFacts) -> None:
+    facts[IDENTITY].name = facts[IDENTITY].uuid = ""
 
 
 def update_name(info: NameInfo, facts: VmFacts) -> None:
-    facts.name = info.name[:MAX_NAME]
+    facts[IDENTITY].name = info.name[:MAX_NAME]
 
 
-def update_uuid(info: UuidInfo, facts: VmFacts) -> None:
-    facts.learn_uuid(info.uuid[:MAX_NAME])
+def update_uuid(info: UuidInfo, facts: VmFacts) -> Iterable[AnotherVm]:
+    return (AnotherVm(),) if facts[IDENTITY].told_uuid(info.uuid[:MAX_NAME]) else ()
 
 
 def update_change(_payload: None, facts: VmFacts) -> None:
-    facts.run_state_hint = facts.at
+    facts[RUN_STATE].hint = facts.at
 
 
 def update_move(_payload: None, facts: VmFacts) -> None:
-    facts.run_state_hint = facts.run_state_moved = facts.at
+    facts[RUN_STATE].hint = facts[RUN_STATE].moved = facts.at
 
 
 def update_status(info: StatusInfo, facts: VmFacts) -> None:
-    """The event that announced the change says when it happened, its query only when it was seen.
-
-    A VM that was resumed and stopped again between two replies has changed, too: twice.
-    """
-    if info.status[:MAX_NAME] != facts.run_state:
-        facts.run_state = info.status[:MAX_NAME]
-        facts.run_state_since = facts.run_state_hint or facts.at
-    elif facts.run_state_moved:
-        facts.run_state_since = facts.run_state_moved
-    facts.run_state_hint = facts.run_state_moved = 0.0
+    facts[RUN_STATE].told(info.status[:MAX_NAME], facts.at)
 
 
-def update_watchdog(watchdog: Watchdog, facts: VmFacts) -> None:
+def update_watchdog(watchdog: Watchdog, _facts: VmFacts) -> Iterable[EndAnnounced]:
     """WATCHDOG with action poweroff ends QEMU without a SHUTDOWN."""
-    if watchdog.action == "poweroff":
-        facts.ending = True
+    return (EndAnnounced(is_expected=True),) if watchdog.action == "poweroff" else ()
 
 
 def identity(_payload: object, facts: VmFacts) -> tuple[Sample, ...]:
-    return (((facts.name, facts.uuid, facts.version), 1),)
+    return (((facts[IDENTITY].name, facts[IDENTITY].uuid, facts.version), 1),)
 
 
 def since(_payload: StatusInfo, facts: VmFacts) -> tuple[Sample, ...]:
-    return (((), facts.run_state_since),)
+    return (((), facts[RUN_STATE].since),)
 
 
 def running(info: StatusInfo, _facts: VmFacts) -> tuple[Sample, ...]:
@@ -195,7 +227,7 @@ def cause(ended: Ended, _facts: VmFacts) -> Iterable[Sample]:
 # Whatever is switched off: whether it is still the same VM, since else its counters begin anew; whether it still
 # answers, for which query-status is as good a heartbeat as any; and whether its end was announced.
 VITAL = (
-    StateUpdate("connected", None, update_version),
+    StateUpdate("connected", None, update_greeted),
     StateUpdate("query-uuid", UuidInfo, update_uuid),
     *(StateUpdate(name, None, update_move if name in MOVES else update_change) for name in STATE_EVENTS),
     StateUpdate("query-status", StatusInfo, update_status),

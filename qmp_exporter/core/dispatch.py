@@ -1,12 +1,13 @@
 """The catalog -> tables that say, for each message, which rows it feeds and how."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from typing import Annotated, Any, NamedTuple, get_origin
 
 import msgspec
 from msgspec import Meta, Raw
 
+from .effects import Effect
 from .event_log import Sources
 from .family import ANY_EVENT, ANY_REPLY, HOST, LIFECYCLE, Family, Labels, Query, Read, Sample, StateUpdate, Update
 from .query_scheduler import QUERY_COMMANDS
@@ -24,11 +25,14 @@ class Feed(NamedTuple):
     updates: tuple[Update[Any], ...]
     rows: tuple[tuple[int, Apply, Read[Any]], ...]
 
-    def read(self, samples: Samples, facts: VmFacts, payload: Any) -> None:
+    def read(self, samples: Samples, facts: VmFacts, payload: Any) -> Sequence[Effect]:
+        effects: Sequence[Effect] = ()
         for update in self.updates:
-            update(payload, facts)
+            if more := update(payload, facts):
+                effects = (*effects, *more)
         for index, apply, read in self.rows:
             apply(samples, index, read(payload, facts))
+        return effects
 
 
 class Dispatch:
@@ -69,12 +73,11 @@ class Dispatch:
         self.cleared_on_disconnect = tuple(
             index for index, family in enumerate(families) if family.kind == "gauge" and not family.survives_disconnect
         )
-        self.device_rows = tuple(
-            (index, position)
-            for index, family in enumerate(families)
-            for position, label in enumerate(family.labels)
-            if label.name == "device" and family.counts_events
-        )
+        self.counted_by_label: dict[str, list[tuple[int, int]]] = {}  # counters of events, and where each label is
+        for index, family in enumerate(families):
+            for position, label in enumerate(family.labels):
+                if family.counts_events:
+                    self.counted_by_label.setdefault(label.name, []).append((index, position))
 
     def feeds(self, name: str) -> tuple[Feed, ...]:
         return self._feeds.get(name, ())

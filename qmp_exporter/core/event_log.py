@@ -6,6 +6,7 @@ here can never disagree with the page.  The price is that all that one read brou
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from .family import ANY_EVENT, Family, Labels
@@ -96,7 +97,7 @@ class EventLog:
         moved = self._moved.get(family, {}).get(labels)
         return moved and moved.at
 
-    def rename(self, family: int, position: int, names: dict[str, str]) -> None:
+    def rename(self, family: int, position: int, names: Mapping[str, str]) -> None:
         """As in Samples: what was counted under an old value of a label goes on under the new one."""
         moved = self._moved.get(family)
         if not names or not moved:

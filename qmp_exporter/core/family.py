@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from .effects import Effect
 from .process import ProcessInfo
 from .vm_facts import VmFacts
 
@@ -12,7 +13,7 @@ P = TypeVar("P")
 Labels = tuple[str, ...]
 Sample = tuple[Labels, float]
 Read = Callable[[P, VmFacts], Iterable[Sample]]
-Update = Callable[[P, VmFacts], None]
+Update = Callable[[P, VmFacts], Iterable[Effect] | None]
 OTHER = "other"  # what a value becomes that a closed list does not have, or that is one too many
 MAX_LABEL = 128  # characters; names of disks and jobs are shorter, and a page must not be anybody's to fill
 _UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -105,7 +106,7 @@ class Source(NamedTuple):
 
 
 class StateUpdate(NamedTuple):
-    """A row that feeds no metric, but the memory that other rows read.  Runs before them.
+    """A row that feeds no metric, but what other rows read.  It runs before them, and tells what else it means.
 
     `unsaid`: what to do where a query that told it before is answered by an error now.
     """

@@ -128,7 +128,7 @@ class Samples:
             self.values[index] = NONE
             self._changed(index)
 
-    def rename(self, index: int, position: int, names: dict[str, str]) -> None:
+    def rename(self, index: int, position: int, names: Mapping[str, str]) -> None:
         """What was counted under an old value of the label at `position` goes on under the new one."""
         for old, new in renamings(self.values[index], position, names):
             amount = self._own(index).pop(old)
@@ -214,7 +214,7 @@ class Samples:
                     self._known.setdefault(label.name, set()).update(key[position] for key in keys)
 
 
-def renamings(keys: Iterable[Labels], position: int, names: dict[str, str]) -> list[tuple[Labels, Labels]]:
+def renamings(keys: Iterable[Labels], position: int, names: Mapping[str, str]) -> list[tuple[Labels, Labels]]:
     """Keys with an old value of the label at `position`, and what they are under the new one."""
     return [
         (labels, (*labels[:position], names[labels[position]], *labels[position + 1 :]))

@@ -7,12 +7,13 @@ import msgspec
 from msgspec import Raw
 
 from .dispatch import Dispatch
+from .effects import AnotherVm, Effect, EndAnnounced, LabelChanged
 from .event_log import Entry, EventLog
 from .family import ANY_EVENT, ANY_REPLY, HOST, Labels, Query
 from .process import ProcessInfo
 from .query_scheduler import QUERY_COMMANDS, CommandInfo, QueryScheduler
 from .samples import Samples, renamings
-from .vm_facts import Devices, VmFacts
+from .vm_facts import Lifetime, VmFacts
 from .wire import BadMessage, Event, Greeting, typed
 
 _decode_commands = msgspec.json.Decoder(list[CommandInfo]).decode
@@ -57,6 +58,7 @@ class Vm:
 
     def connected(self, greeting: Greeting, at: float, now: float, chance: float) -> None:
         """Negotiated; `now` is on the scheduler's clock, `chance` spreads its polls."""
+        self.facts.version = greeting.version
         self.scheduler.start(now, chance)
         if self.facts.ending:  # said while we shook hands, or before a VM that dialled in was watched
             self.scheduler.expect_end()
@@ -83,13 +85,10 @@ class Vm:
         for feed in self._every_event:
             feed.read(self.samples, self.facts, event)
         if event.name.isupper():  # as all of QEMU's are; a broken peer must not speak in the name of a query or a life
-            ending = self.facts.ending
             try:
                 self._feed(event.name, event.data)
             finally:
                 self.scheduler.on_event(event.name)  # what it taught us may decide whether to ask
-            if self.facts.ending and not ending:
-                self.scheduler.expect_end()
 
     def reply(self, query: Query, value: Raw, at: float, now: float) -> bool:
         """The reply to a query of the scheduler.  False if it was overtaken by an event and is asked again.
@@ -167,7 +166,8 @@ class Vm:
     def _forget(self) -> None:
         for index in self._dispatch.cleared_on_disconnect:
             self.samples.clear(index)
-        self.facts.forget_monitor()
+        self.facts.forget(Lifetime.SESSION)
+        self.facts.ending = False
 
     def _offer(self, query: Query, value: Raw, now: float) -> None:
         commands = None  # it will not say: an unknown command costs one error reply
@@ -179,20 +179,19 @@ class Vm:
 
     def _feed(self, name: str, payload: Raw) -> None:
         bad = None
+        effects: list[Effect] = []
         for feed in self._dispatch.feeds(name):
             try:
                 read = None if feed.decode is None else typed(feed.decode, payload)
             except BadMessage as error:
                 bad = error
                 continue
-            feed.read(self.samples, self.facts, read)
+            effects += feed.read(self.samples, self.facts, read)
         if self.samples.spoilt:
             bad = BadMessage("range", f"a number of {name} is out of range: {self.samples.spoilt} is without it")
             self.samples.spoilt = ""
-        if self.facts.replaced:
-            self._begin_anew()
-        if self.facts.devices.news:
-            self._devices_changed()
+        for effect in effects:
+            self._carry_out(effect)
         if bad is not None:
             raise bad
 
@@ -209,26 +208,33 @@ class Vm:
             self._resynced = True
             self._life("resynced", at)
 
-    def _begin_anew(self) -> None:
-        """Another VM has taken the place of the one we knew: what was counted before was not its."""
-        self.facts.replaced = False
-        self.facts.devices = Devices()
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case EndAnnounced(is_expected):
+                if is_expected and not self.facts.ending:
+                    self.scheduler.expect_end()
+                self.facts.ending = is_expected
+            case AnotherVm():
+                self._begin_again()
+            case LabelChanged():
+                self._label_changed(effect)
+
+    def _begin_again(self) -> None:
+        self.facts.forget(Lifetime.VM)
         self._event_log.clear()
         for index, counted in self._counted.items():
             self.samples.discount(index, counted)
         self._counted = {}
         self._seed()
 
-    def _devices_changed(self) -> None:
-        devices = self.facts.devices
-        for index, position in self._dispatch.device_rows:
-            self.samples.rename(index, position, devices.renamed)
-            self._event_log.rename(index, position, devices.renamed)
+    def _label_changed(self, changed: LabelChanged) -> None:
+        for index, position in self._dispatch.counted_by_label.get(changed.label, ()):
+            self.samples.rename(index, position, changed.renamed)
+            self._event_log.rename(index, position, changed.renamed)
             counted = self._counted.get(index, {})
-            for old, new in renamings(counted, position, devices.renamed):
+            for old, new in renamings(counted, position, changed.renamed):
                 counted[new] = counted.get(new, 0) + counted.pop(old)
-            self.samples.retire(index, position, devices.gone)
-        devices.renamed, devices.gone, devices.news = {}, frozenset(), False
+            self.samples.retire(index, position, changed.gone)
         self._seed()
 
     def _seed(self) -> None:

@@ -7,6 +7,7 @@ from statistics import median
 from typing import NamedTuple
 
 from qmp_exporter.catalog import GROUPS, without
+from qmp_exporter.catalog.cpu import VCPUS
 from qmp_exporter.config import Target
 from qmp_exporter.core.family import Query
 from qmp_exporter.core.page import Page
@@ -110,7 +111,7 @@ class Interview:
                 await self._ask_again()
             pid = peer_pid(self.link.socket) if self.link.socket is not None else None
             if pid is not None and "process" not in self._target.disabled:
-                self.vm.process(read_process(pid, self.vm.facts.vcpu_threads), time.time())
+                self.vm.process(read_process(pid, self.vm.facts[VCPUS].threads), time.time())
             return self._answer(greeting.version, pid)
         finally:
             await self.link.close()

@@ -4,7 +4,7 @@ import pytest
 
 from play import Story
 from qmp_exporter.catalog.disk import QUERY_NODES
-from qmp_exporter.core.vm_facts import MAX_STRANGERS
+from qmp_exporter.catalog.disk_names import DEVICES, MAX_STRANGERS
 
 VIRTIO = "/machine/peripheral/virtio-disk0/virtio-backend"
 DRIVE = {"device": "drive-virtio-disk0", "qdev": VIRTIO, "removable": False, "inserted": {"node-name": "#block123"}}
@@ -233,7 +233,7 @@ def test_nodes_that_nobody_ever_names_are_bounded():
     story = Story()
     for number in range(3000):
         fails(story, node_name=f"node{number}")
-    assert len(story.vm.facts.devices._strangers) <= MAX_STRANGERS
+    assert len(story.vm.facts[DEVICES]._strangers) <= MAX_STRANGERS
     counted = {sample: value for sample, value in story.page().items() if sample.startswith("qemu_block_io_errors")}
     assert sum(counted.values()) == 3000
     assert len(counted) == 129

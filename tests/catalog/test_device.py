@@ -3,8 +3,7 @@
 import pytest
 
 from play import Story
-from qmp_exporter.catalog.device import MAX_NETDEVS
-from qmp_exporter.core.vm_facts import MAX_STRANGERS
+from qmp_exporter.catalog.device import MAX_NETDEVS, MAX_PORTS, NETDEVS, PORTS
 
 MONITOR = {"label": "charmonitor", "frontend-open": True, "filename": "unix:/run/monitor.sock,server=on"}
 UART = {"label": "charserial0", "frontend-open": True, "filename": "pty:/dev/pts/1"}
@@ -96,7 +95,7 @@ def test_ports_without_end_are_bounded():
     story = Story()
     for number in range(1000):
         story.happens("VSERPORT_CHANGE", id=f"port{number}", open=True)
-    assert len(story.vm.facts.ports.open) == MAX_STRANGERS
+    assert len(story.vm.facts[PORTS].open) == MAX_PORTS
 
 
 # --- SCSI reservations
@@ -157,7 +156,7 @@ def test_network_backends_without_end_are_bounded():
     story = Story()
     for number in range(1000):
         story.happens("NETDEV_STREAM_CONNECTED", netdev_id=f"n{number}", addr=CONNECTION)
-    assert len(story.vm.facts.netdevs) == MAX_NETDEVS
+    assert len(story.vm.facts[NETDEVS]) == MAX_NETDEVS
 
 
 # --- unplugging

@@ -1,6 +1,7 @@
 """What the host says of QEMU's process, and which of its threads are vCPUs."""
 
 from play import Story
+from qmp_exporter.catalog.cpu import VCPUS
 from qmp_exporter.core.process import ProcessInfo, VcpuInfo
 
 TWO = [{"cpu-index": 0, "thread-id": 1000}, {"cpu-index": 1, "thread-id": 1001}]
@@ -11,7 +12,7 @@ def test_the_vcpus_are_counted_and_their_threads_remembered():
     story = Story()
     story.answers("query-cpus-fast", TWO)
     story.says("qemu_vcpus", 2)
-    assert story.vm.facts.vcpu_threads == {0: 1000, 1: 1001}
+    assert story.vm.facts[VCPUS].threads == {0: 1000, 1: 1001}
 
 
 def test_the_process_is_on_the_page_as_the_host_tells_it():
@@ -45,4 +46,4 @@ def test_threads_are_forgotten_with_the_monitor():
     story = Story()
     story.answers("query-cpus-fast", TWO)
     story.disconnects()
-    assert story.vm.facts.vcpu_threads == {}
+    assert story.vm.facts[VCPUS].threads == {}

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from qmp_exporter.catalog import CATALOG
+from qmp_exporter.catalog.vm import RUN_STATE
 from qmp_exporter.core.page import Page
 from qmp_exporter.core.replay import RecordingError, replay
 
@@ -88,7 +89,7 @@ def test_a_bad_message_is_complained_of_and_the_rest_is_told(odd, why):
     complaints = []
     vm = replay(CATALOG, (line(GREETING), odd, line(STOP)), complain=complaints.append)
     assert [text[: len(why)] for text in complaints] == [why]
-    assert vm.facts.run_state_hint == STOP["timestamp"]["seconds"]
+    assert vm.facts[RUN_STATE].hint == STOP["timestamp"]["seconds"]
 
 
 def test_replies_are_dated_by_the_clock_of_the_events():

@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 import structlog
 
+from qmp_exporter.catalog.cpu import VCPUS
+from qmp_exporter.catalog.disk_names import DEVICES
+from qmp_exporter.catalog.vm import RUN_STATE
 from qmp_exporter.config import Target
 from qmp_exporter.core.backoff import LONGEST, delay
 from qmp_exporter.core.dispatch import Dispatch
@@ -154,7 +157,7 @@ class Watch:
         """
         pid = peer_pid(link.socket) if link.socket is not None and "process" not in self.target.disabled else None
         while pid is not None:
-            threads = self.vm.facts.vcpu_threads
+            threads = self.vm.facts[VCPUS].threads
             self.vm.process(read_process(pid, threads), time.time())
             await asyncio.sleep(self.target.poll_interval if threads else FIRST_LOOK)
 
@@ -192,7 +195,8 @@ class Watch:
                 self._stats.dropped.labels("late").inc()
                 return
             raise BadMessage("unexpected", "a reply to nothing that was asked")
-        since = self.vm.facts.run_state_since
+        run_state = self.vm.facts[RUN_STATE]
+        since = run_state.since
         now = time.monotonic()
         self._stats.command_seconds.labels(query.command).observe(now - sent_at)
         if isinstance(message, Failure):
@@ -200,10 +204,10 @@ class Watch:
             self.vm.failure(query, time.time(), now)
         elif not self.vm.reply(query, message.value, time.time(), now):
             self._stats.command_errors.labels(query.command, "overtaken").inc()
-        self._may_have_stopped |= self.vm.facts.run_state_since != since
-        if self._may_have_stopped and not self.vm.facts.devices.has_strangers:
+        self._may_have_stopped |= run_state.since != since
+        if self._may_have_stopped and not self.vm.facts[DEVICES].has_strangers:
             self._may_have_stopped = False
-            self._say_what_it_stopped_on(self.vm.facts.run_state, now)
+            self._say_what_it_stopped_on(run_state.state, now)
 
     def _say_what_it_stopped_on(self, state: str, now: float) -> None:
         if state not in FAULTS or now - self._said_fault_at < SAID_AGAIN:
