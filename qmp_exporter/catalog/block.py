@@ -4,9 +4,10 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from qmp_exporter.catalog import disk
 from qmp_exporter.catalog.disk import DEVICE, DEVICE_MEANS, QUERY_BLOCK, QUERY_BLOCKSTATS, BlockInfo, BlockStats
 from qmp_exporter.catalog.disk_names import DEVICES
-from qmp_exporter.core.family import Label, Sample, Source, bare_event, counter, event, gauge, query
+from qmp_exporter.core.family import Group, Label, Sample, Source, bare_event, counter, event, gauge, query
 from qmp_exporter.core.read import by, once
 from qmp_exporter.core.vm_facts import VmFacts
 
@@ -211,4 +212,12 @@ FAMILIES = (
         labels=(QUORUM_TYPE,),
         only_where=has_quorum,
     ),
+)
+
+GROUP = Group(
+    "block",
+    FAMILIES,
+    queries=disk.QUERIES,
+    updates=disk.UPDATES,
+    besides="4 for each CD-ROM drive; 4 where a disk is a quorum",
 )

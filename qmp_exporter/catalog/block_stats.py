@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import accumulate, pairwise
 
 from qmp_exporter.catalog.disk import DEVICE, QUERY_BLOCKSTATS, BlockStats, LatencyHistogram
-from qmp_exporter.core.family import Family, Label, Sample, counter, histogram, query
+from qmp_exporter.core.family import Family, Group, Label, Sample, counter, histogram, query
 from qmp_exporter.core.page import number
 from qmp_exporter.core.read import per
 from qmp_exporter.core.samples import in_range
@@ -123,5 +123,15 @@ LATENCIES = (
         "block-latency-histogram-set; there is no sum, since QEMU keeps none.",
         query(QUERY_BLOCKSTATS, latency),
         labels=(DEVICE, LATENCY_OPERATION),
+    ),
+)
+
+GROUPS = (
+    Group("block_stats", STATISTICS, queries=(QUERY_BLOCKSTATS,)),
+    Group(
+        "block_latency",
+        LATENCIES,
+        queries=(QUERY_BLOCKSTATS,),
+        besides="for each disk and operation with a histogram its boundaries and 1 more",
     ),
 )

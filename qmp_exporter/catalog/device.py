@@ -7,7 +7,19 @@ from functools import partial
 from msgspec import Struct, field
 
 from qmp_exporter.catalog.disk_names import DEVICES, bare
-from qmp_exporter.core.family import Label, Query, Sample, Source, StateUpdate, bare_event, counter, event, gauge, query
+from qmp_exporter.core.family import (
+    Group,
+    Label,
+    Query,
+    Sample,
+    Source,
+    StateUpdate,
+    bare_event,
+    counter,
+    event,
+    gauge,
+    query,
+)
 from qmp_exporter.core.read import once
 from qmp_exporter.core.vm_facts import MAX_NAME, Slice, VmFacts
 
@@ -206,4 +218,13 @@ FAMILIES = (
         bare_event("DEVICE_UNPLUG_GUEST_ERROR", once),
         bare_event("MEM_UNPLUG_ERROR", memory_unplug_error),
     ),
+)
+
+GROUP = Group(
+    "device",
+    FAMILIES,
+    queries=QUERIES,
+    updates=UPDATES,
+    of_a_machine=True,
+    besides="1 for each serial port, pr-manager and netdev that is told of",
 )

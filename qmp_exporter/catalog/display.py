@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from qmp_exporter.catalog.qapi import Int
 from qmp_exporter.catalog.vnc_clients import VNC, VncClient
-from qmp_exporter.core.family import Query, Sample, StateUpdate, bare_event, counter, event, gauge, query
+from qmp_exporter.core.family import Group, Query, Sample, StateUpdate, bare_event, counter, event, gauge, query
 from qmp_exporter.core.read import once
 from qmp_exporter.core.vm_facts import MAX_NAME, VmFacts
 
@@ -157,4 +157,12 @@ FAMILIES = (
         "SPICE channels that closed, by SPICE_DISCONNECTED.",
         bare_event("SPICE_DISCONNECTED", once),
     ),
+)
+
+GROUP = Group(
+    "display",
+    FAMILIES,
+    queries=QUERIES,
+    updates=UPDATES,
+    of_a_machine=True,
 )

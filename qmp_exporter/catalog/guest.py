@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from qmp_exporter.core.family import Label, Sample, bare_event, counter, event
+from qmp_exporter.core.family import Group, Label, Sample, bare_event, counter, event
 from qmp_exporter.core.read import by, once
 from qmp_exporter.core.vm_facts import VmFacts
 
@@ -93,4 +93,10 @@ FAMILIES = (
         event("MEMORY_FAILURE", MemoryFailure, by("recipient", "action")),
         labels=(RECIPIENT, FAILURE_ACTION),
     ),
+)
+
+GROUP = Group(
+    "guest",
+    FAMILIES,
+    of_a_machine=True,
 )

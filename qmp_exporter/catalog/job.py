@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from qmp_exporter.core.family import Family, Label, Query, Sample, counter, event, gauge, query
+from qmp_exporter.core.family import Family, Group, Label, Query, Sample, counter, event, gauge, query
 from qmp_exporter.core.read import by
 from qmp_exporter.core.vm_facts import VmFacts
 
@@ -140,4 +140,11 @@ FAMILIES = (
         event("BLOCK_JOB_ERROR", JobError, by("operation", "action")),
         labels=(OPERATION, ACTION),
     ),
+)
+
+GROUP = Group(
+    "block_job",
+    FAMILIES,
+    queries=QUERIES,
+    besides="14 for each job",
 )

@@ -1,13 +1,14 @@
 """What KVM itself counts of a machine and its vCPUs, for those who name what they want: query-stats of QEMU 8.1."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 import msgspec
 from msgspec import Struct, field
 
+from qmp_exporter.catalog import cpu
 from qmp_exporter.catalog.cpu import UPDATE_PATHS, VCPU, VCPUS
-from qmp_exporter.core.family import Label, Query, Read, Sample, StateUpdate, counter, gauge, query
+from qmp_exporter.core.family import Group, Label, Query, Read, Sample, StateUpdate, counter, gauge, query
 from qmp_exporter.core.vm_facts import MAX_NAME, Slice, VmFacts
 
 # A float holds what counters of 64 bits count up to in practice, and refuses what a broken peer may send beyond them.
@@ -53,8 +54,10 @@ QUERY_OF_VCPUS = Query("query-stats", list[StatsResult], every="poll", since=SIN
 STAT = Label("stat", "As KVM names it; its name tells its unit, as in halt_wait_ns.")
 
 
-def queries(names: Iterable[str]) -> tuple[Query, ...]:
+def queries(names: Collection[str]) -> tuple[Query, ...]:
     """Ask for these statistics and no others."""
+    if not names:
+        return ()
     wanted = [{"provider": "kvm", "names": sorted(names)}]
     return (
         QUERY_SCHEMAS,
@@ -132,4 +135,12 @@ FAMILIES = (
         query(QUERY_OF_VCPUS, of_vcpus(*LEVELS)),
         labels=(VCPU, STAT),
     ),
+)
+
+GROUP = Group(
+    "kvm",
+    FAMILIES,
+    queries=cpu.QUERIES,
+    updates=UPDATES,
+    besides="1 for each statistic that is named in the configuration, and 1 for each of a vCPU",
 )

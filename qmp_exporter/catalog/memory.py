@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct, field
 
-from qmp_exporter.core.family import Query, Sample, StateUpdate, event, gauge, query
+from qmp_exporter.core.family import Group, Query, Sample, StateUpdate, event, gauge, query
 from qmp_exporter.core.read import value
 from qmp_exporter.core.vm_facts import Slice, VmFacts
 
@@ -79,4 +79,12 @@ FAMILIES = (
         "Memory plugged in besides, by query-memory-size-summary.",
         query(QUERY_MEMORY, plugged),
     ),
+)
+
+GROUP = Group(
+    "memory",
+    FAMILIES,
+    queries=QUERIES,
+    updates=UPDATES,
+    of_a_machine=True,
 )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
-from qmp_exporter.core.family import Family, Label, Query, Sample, StateUpdate, event, gauge, query
+from qmp_exporter.core.family import Family, Group, Label, Query, Sample, StateUpdate, event, gauge, query
 from qmp_exporter.core.read import by, per
 from qmp_exporter.core.vm_facts import Slice, VmFacts
 
@@ -142,4 +142,13 @@ FAMILIES = (
         "How long the guest would stand still if the migration were finished now, by query-migrate.",
         query(QUERY_MIGRATE, expected_downtime),
     ),
+)
+
+GROUP = Group(
+    "migration",
+    FAMILIES,
+    queries=QUERIES,
+    updates=UPDATES,
+    of_a_machine=True,
+    besides="18 once there was a migration, 5 more while it is under way",
 )

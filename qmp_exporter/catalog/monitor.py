@@ -2,8 +2,20 @@
 
 from collections.abc import Iterable
 
+from qmp_exporter.catalog.vm import QUERY_STATUS, QUERY_UUID, VITAL
 from qmp_exporter.core.effects import EndAnnounced
-from qmp_exporter.core.family import ANY_EVENT, ANY_REPLY, Label, Sample, Source, StateUpdate, counter, gauge, lifecycle
+from qmp_exporter.core.family import (
+    ANY_EVENT,
+    ANY_REPLY,
+    Group,
+    Label,
+    Sample,
+    Source,
+    StateUpdate,
+    counter,
+    gauge,
+    lifecycle,
+)
 from qmp_exporter.core.read import by, level, moment, once
 from qmp_exporter.core.vm_facts import VmFacts
 
@@ -87,4 +99,12 @@ FAMILIES = (
         "When the newest event happened, by its own timestamp.",
         Source(ANY_EVENT, None, moment, replaces=False),
     ),
+)
+
+GROUP = Group(
+    "monitor",
+    FAMILIES,
+    queries=(QUERY_STATUS, QUERY_UUID),
+    updates=(*UPDATES, *VITAL),
+    besides="1 for each name of event that was seen, and 1 more",
 )

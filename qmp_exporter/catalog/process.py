@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
+from qmp_exporter.catalog import cpu
 from qmp_exporter.catalog.cpu import VCPU
-from qmp_exporter.core.family import Sample, counter, gauge, host
+from qmp_exporter.core.family import Group, Sample, counter, gauge, host
 from qmp_exporter.core.process import ProcessInfo
 from qmp_exporter.core.vm_facts import VmFacts
 
@@ -58,4 +59,12 @@ FAMILIES = (
         host(vcpu_run_delay),
         labels=(VCPU,),
     ),
+)
+
+GROUP = Group(
+    "process",
+    FAMILIES,
+    queries=cpu.QUERIES,
+    updates=cpu.UPDATES,
+    besides="2 for each vCPU",
 )

@@ -88,7 +88,7 @@ def _spared(group: str) -> str:
 
 
 def _groups() -> Iterator[str]:
-    for group, families in GROUPS.items():
+    for group, families in ((group.name, group.families) for group in GROUPS.values()):
         yield f"## {group}\n"
         yield "| Metric | Type | Labels | Meaning | Fed by |"
         yield "|---|---|---|---|---|"
@@ -129,7 +129,7 @@ def _owners(families: list[Family]) -> str:
     """One by one, or the groups they are in where they are many."""
     if len(families) <= MANY:
         return "<br>".join(f"`{family.name}`" for family in families)
-    groups = [group for group, members in GROUPS.items() if set(families) & set(members)]
+    groups = [group.name for group in GROUPS.values() if set(families) & set(group.families)]
     return f"{len(families)} metrics of {', '.join(groups)}"
 
 

@@ -4,8 +4,10 @@ from collections.abc import Iterable
 
 from msgspec import Struct, field
 
+from qmp_exporter.catalog import cpu
 from qmp_exporter.core.effects import AnotherVm, EndAnnounced
 from qmp_exporter.core.family import (
+    Group,
     Label,
     Query,
     Sample,
@@ -69,7 +71,6 @@ MOVES = ("STOP", "RESUME")  # those of which QEMU sends none unless the run stat
 QUERY_NAME = Query("query-name", NameInfo)
 QUERY_UUID = Query("query-uuid", UuidInfo)
 QUERY_STATUS = Query("query-status", StatusInfo, every="poll", after=STATE_EVENTS, spacing=0.02)
-QUERIES = (QUERY_STATUS, QUERY_NAME, QUERY_UUID)
 
 STATE = Label(
     "state",
@@ -293,4 +294,13 @@ FAMILIES = (
         event("RTC_CHANGE", RtcChange, lambda change, _facts: (((), change.offset),)),
         signed=True,
     ),
+)
+
+GROUP = Group(
+    "vm",
+    (*FAMILIES, *cpu.FAMILIES),
+    queries=(QUERY_STATUS, QUERY_NAME, QUERY_UUID, *cpu.QUERIES),
+    updates=UPDATES,
+    of_a_machine=True,
+    besides="1 for each rarer reason of a reset or shutdown that was seen",
 )

@@ -19,7 +19,7 @@ MAX_LISTED = 4096  # elements of a reply; QEMU has no VM with more disks, jobs o
 
 
 class Feed(NamedTuple):
-    """What one kind of payload does: decoded once, remembered first, then read by each row."""
+    """What one kind of payload does: decoded once, taken note of first, then read by each row."""
 
     decode: Callable[[bytes | Raw], Any] | None
     updates: tuple[Update[Any], ...]
@@ -48,7 +48,7 @@ class Dispatch:
         self,
         families: tuple[Family, ...],
         queries: tuple[Query, ...],
-        remember: tuple[StateUpdate, ...] = (),
+        updates: tuple[StateUpdate, ...] = (),
         needs: Mapping[str, Query] | None = None,
     ) -> None:
         self.families = families
@@ -58,8 +58,8 @@ class Dispatch:
         self._check_names()
         self.index = {family.name: index for index, family in enumerate(families)}
         self.event_log = Sources(families)
-        self._feeds = self._compile(remember)
-        self._unsaid = {row.name: row.unsaid for row in remember if row.unsaid}
+        self._feeds = self._compile(updates)
+        self._unsaid = {row.name: row.unsaid for row in updates if row.unsaid}
         self._only_told_by = self._sole_replies()
         self.zeros = tuple(
             (index, family) for index, family in enumerate(families) if family.counts_events and family.sources
@@ -114,7 +114,7 @@ class Dispatch:
                     told.setdefault(name, []).append(index)
         return told
 
-    def _compile(self, remember: tuple[StateUpdate, ...]) -> dict[str, tuple[Feed, ...]]:
+    def _compile(self, state: tuple[StateUpdate, ...]) -> dict[str, tuple[Feed, ...]]:
         grouped: dict[str, dict[Any, tuple[list[Update[Any]], list[tuple[int, Apply, Read[Any]]]]]] = {}
 
         def group(name: str, payload: Any) -> tuple[list[Update[Any]], list[tuple[int, Apply, Read[Any]]]]:
@@ -123,7 +123,7 @@ class Dispatch:
                 raise ValueError(f"{name}: neither an event, nor a query of the catalog, nor one of {LIFECYCLE}")
             return grouped.setdefault(name, {}).setdefault(payload, ([], []))
 
-        for one in remember:
+        for one in state:
             group(one.name, one.payload)[0].append(one.update)
         for index, family in enumerate(self.families):
             for source in family.sources:

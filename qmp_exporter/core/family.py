@@ -187,6 +187,22 @@ class Family:
         return f"{self.name}_bucket" if self.kind == "histogram" else self.name
 
 
+@dataclass(frozen=True)
+class Group:
+    """One subject of the catalog: what can be switched off, and costs what it costs, as a whole.
+
+    `queries` are asked for it, be it alone or among others.  `updates` learn what its rows read, and nobody else needs.
+    `of_a_machine`: a qemu-storage-daemon has none of it.  `besides`: what it costs beside so much for each VM and disk.
+    """
+
+    name: str
+    families: tuple[Family, ...]
+    queries: tuple[Query, ...] = ()
+    updates: tuple[StateUpdate, ...] = ()
+    of_a_machine: bool = False
+    besides: str = ""
+
+
 def counter(
     name: str,
     help: str,  # noqa: A002  the exposition format's own word

@@ -183,9 +183,9 @@ class Interview:
         families = {family.name: index for index, family in enumerate(self._dispatch.families)}
         name, uuid, *_ = next(iter(self.vm.samples.values[families["qemu_vm_info"]]), ("", "", ""))
         groups = []
-        for group, members in GROUPS.items():
-            counts = [len(self.vm.samples.values[families[family.name]]) for family in members]
-            groups.append((group, sum(count > 0 for count in counts), sum(counts)))
+        for group in GROUPS.values():
+            counts = [len(self.vm.samples.values[families[family.name]]) for family in group.families]
+            groups.append((group.name, sum(count > 0 for count in counts), sum(counts)))
         asked = {**self._seconds, **dict.fromkeys(query for query in self._errors if query not in self._seconds)}
         return Answer(
             version,

@@ -9,7 +9,7 @@ from qmp_exporter.catalog import GROUPS
 from qmp_exporter.catalog.reference import COSTS
 from qmp_exporter.core.process import ProcessInfo
 
-GROUP_OF = {family.sample_name: group for group, families in GROUPS.items() for family in families}
+GROUP_OF = {family.sample_name: group for group, members in GROUPS.items() for family in members.families}
 OPERATIONS = ("rd", "wr", "flush", "unmap")
 COUNTED = [f"{what}{operation}_operations" for what in ("", "failed_", "invalid_") for operation in OPERATIONS]
 TIMES = [f"{operation}_total_time_ns" for operation in OPERATIONS]
