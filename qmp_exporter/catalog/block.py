@@ -220,4 +220,18 @@ GROUP = Group(
     queries=disk.QUERIES,
     updates=disk.UPDATES,
     besides="4 for each CD-ROM drive; 4 where a disk is a quorum",
+    events={
+        "BLOCK_IO_ERROR": {
+            "operation": "read",
+            "action": "stop",
+            "device": "disk0",
+            "qom-path": "/machine/peripheral/disk0",
+            "node-name": "node0",
+            "nospace": True,
+        },
+        "DEVICE_TRAY_MOVED": {"tray-open": True, "device": "cd", "id": "cd0"},
+        "BLOCK_IMAGE_CORRUPTED": {"device": "disk0", "node-name": "node0", "fatal": True},
+        "BLOCK_WRITE_THRESHOLD": {"node-name": "node0"},
+        "QUORUM_REPORT_BAD": {"type": "read"},
+    },
 )

@@ -16,7 +16,12 @@ class CpuInfo(Struct, frozen=True):
 
 
 # Does not stop vCPUs to ask them, unlike the query-cpus before it.  With the poll, since vCPUs are plugged in silently.
-QUERY_CPUS_FAST = Query("query-cpus-fast", list[CpuInfo], every="poll")
+QUERY_CPUS_FAST = Query(
+    "query-cpus-fast",
+    list[CpuInfo],
+    example=[{"cpu-index": 0, "thread-id": 1000, "qom-path": "/machine/unattached/device[0]"}],
+    every="poll",
+)
 QUERIES = (QUERY_CPUS_FAST,)
 
 

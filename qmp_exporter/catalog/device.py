@@ -65,10 +65,22 @@ class Deleted(Struct, frozen=True):
 
 # Both read a few members in memory.
 QUERY_CHARDEV = Query(
-    "query-chardev", list[Chardev], every="slow", after=("VSERPORT_CHANGE", "DEVICE_DELETED"), spacing=1.0
+    "query-chardev",
+    list[Chardev],
+    example=[{"label": "charchannel0", "frontend-open": True}],
+    at_rest=[],
+    every="slow",
+    after=("VSERPORT_CHANGE", "DEVICE_DELETED"),
+    spacing=1.0,
 )
 QUERY_PR_MANAGERS = Query(
-    "query-pr-managers", list[PrManager], every="slow", after=("PR_MANAGER_STATUS_CHANGED",), spacing=1.0
+    "query-pr-managers",
+    list[PrManager],
+    example=[{"id": "pr0", "connected": True}],
+    at_rest=[],
+    every="slow",
+    after=("PR_MANAGER_STATUS_CHANGED",),
+    spacing=1.0,
 )
 QUERIES = (QUERY_CHARDEV, QUERY_PR_MANAGERS)
 
@@ -227,4 +239,10 @@ GROUP = Group(
     updates=UPDATES,
     of_a_machine=True,
     besides="1 for each serial port, pr-manager and netdev that is told of",
+    events={
+        "VSERPORT_CHANGE": {"id": "channel0", "open": True},
+        "PR_MANAGER_STATUS_CHANGED": {"id": "pr0", "connected": True},
+        "DEVICE_DELETED": {"device": "channel0", "path": "/machine/peripheral/channel0"},
+        **{key: {"netdev-id": "hostnet0"} for key in (*CONNECTED, *DISCONNECTED)},
+    },
 )

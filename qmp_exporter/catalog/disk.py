@@ -97,22 +97,55 @@ class BlockStats(Node, frozen=True, rename="kebab", kw_only=True):
         return device_name(self.device, self.qdev, self.node_name)
 
 
+BLOCK = {
+    "device": "disk0",
+    "qdev": "/machine/peripheral/disk0",
+    "removable": True,
+    "io-status": "ok",
+    "tray_open": True,
+    "inserted": {"node-name": "node0", "drv": "qcow2"},
+}
+BLOCK_AT_REST = {"device": "disk0", "io-status": "ok", "inserted": {}}
+HISTOGRAM = {"boundaries": [1000], "bins": [1, 1]}
+NUMBERS = {name: 1 for name in DeviceStats.__struct_fields__ if not name.endswith("histogram")}
+STATS = {
+    "device": "disk0",
+    "qdev": "/machine/peripheral/disk0",
+    "node-name": "node0",
+    "parent": {"node-name": "file0"},
+    "backing": {"node-name": "base0", "parent": {"node-name": "base-file0"}},
+    "stats": NUMBERS | {f"{operation}_latency_histogram": HISTOGRAM for operation in ("rd", "wr", "flush")},
+}
+STATS_AT_REST = {"device": "disk0", "stats": NUMBERS}
+
 # query-block reads the size of every image, in the main loop: it can hang with the storage.  A second between two, and
 # otherwise the slow cadence.  RESUME, because `cont` clears the latched io-status of a -drive.
 QUERY_BLOCK = Query(
     "query-block",
     list[BlockInfo],
+    example=[BLOCK],
+    at_rest=[BLOCK_AT_REST],
     every="slow",
     after=("BLOCK_IO_ERROR", "DEVICE_TRAY_MOVED", "RESET", "RESUME", "DEVICE_DELETED"),
     spacing=1.0,
     reads_images=True,
 )
 # query-blockstats reads counters in memory only.
-QUERY_BLOCKSTATS = Query("query-blockstats", list[BlockStats], every="poll", after=("DEVICE_DELETED",), spacing=0.2)
+QUERY_BLOCKSTATS = Query(
+    "query-blockstats",
+    list[BlockStats],
+    example=[STATS],
+    at_rest=[STATS_AT_REST],
+    every="poll",
+    after=("DEVICE_DELETED",),
+    spacing=0.2,
+)
 # The same of every node, be it attached to a device or not: hundreds, where chains of images are long.
 QUERY_NODES = Query(
     "query-blockstats",
     list[Node],
+    example=[{"node-name": "#block1", "parent": {"node-name": "node0"}, "backing": {"node-name": "base0"}}],
+    at_rest=[],
     every="event",
     after=("BLOCK_IO_ERROR", "BLOCK_IMAGE_CORRUPTED", "BLOCK_WRITE_THRESHOLD"),
     needed_when=lambda facts: facts[DEVICES].has_strangers,

@@ -49,10 +49,27 @@ class SpiceInfo(Struct, frozen=True):
 
 
 VNC_EVENTS = ("VNC_CONNECTED", "VNC_INITIALIZED", "VNC_DISCONNECTED")
-QUERY_VNC_SERVERS = Query("query-vnc-servers", list[VncServer], every="poll", after=VNC_EVENTS)
-QUERY_VNC = Query("query-vnc", VncServer, every="poll", after=VNC_EVENTS, instead_of_newer="query-vnc-servers")
+VNC_CLIENT = {"family": "ipv4", "host": "192.0.2.1", "service": "40001"}
+VNC_SERVER = {"clients": [VNC_CLIENT]}
+QUERY_VNC_SERVERS = Query(
+    "query-vnc-servers", list[VncServer], example=[VNC_SERVER], at_rest=[], every="poll", after=VNC_EVENTS
+)
+QUERY_VNC = Query(
+    "query-vnc",
+    VncServer,
+    example=VNC_SERVER,
+    at_rest={},
+    every="poll",
+    after=VNC_EVENTS,
+    instead_of_newer="query-vnc-servers",
+)
 QUERY_SPICE = Query(
-    "query-spice", SpiceInfo, every="poll", after=("SPICE_CONNECTED", "SPICE_INITIALIZED", "SPICE_DISCONNECTED")
+    "query-spice",
+    SpiceInfo,
+    example={"channels": [{"connection-id": 1, "channel-type": 1}]},
+    at_rest={},
+    every="poll",
+    after=("SPICE_CONNECTED", "SPICE_INITIALIZED", "SPICE_DISCONNECTED"),
 )
 QUERIES = (QUERY_VNC_SERVERS, QUERY_VNC, QUERY_SPICE)
 
@@ -165,4 +182,5 @@ GROUP = Group(
     queries=QUERIES,
     updates=UPDATES,
     of_a_machine=True,
+    events={key: {"client": VNC_CLIENT} for key in VNC_EVENTS},
 )

@@ -99,4 +99,9 @@ GROUP = Group(
     "guest",
     FAMILIES,
     of_a_machine=True,
+    events={
+        "GUEST_PANICKED": {"action": "pause", "info": {"type": "hyper-v"}},
+        "GUEST_CRASHLOADED": {"action": "run"},
+        "MEMORY_FAILURE": {"recipient": "guest", "action": "inject"},
+    },
 )

@@ -37,6 +37,8 @@ class JobError(Struct, frozen=True):
 QUERY_BLOCK_JOBS = Query(
     "query-block-jobs",
     list[BlockJobInfo],
+    example=[{"type": "mirror", "device": "j", "len": 2, "offset": 1, "speed": 0, "status": "running"}],
+    at_rest=[],
     every="poll",
     after=(
         "JOB_STATUS_CHANGE",
@@ -147,4 +149,9 @@ GROUP = Group(
     FAMILIES,
     queries=QUERIES,
     besides="14 for each job",
+    events={
+        "BLOCK_JOB_COMPLETED": {"type": "mirror", "error": "Input/output error"},
+        "BLOCK_JOB_CANCELLED": {"type": "mirror"},
+        "BLOCK_JOB_ERROR": {"operation": "read", "action": "stop"},
+    },
 )

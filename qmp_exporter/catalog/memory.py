@@ -32,11 +32,17 @@ BALLOON = Slice(BalloonState)
 # Without a balloon it is an error to ask, so it is asked once; where there is one each poll, since migration moves it
 # without an event.
 QUERY_BALLOON = Query(
-    "query-balloon", Balloon, after=("BALLOON_CHANGE",), spacing=1.0, poll_while=lambda facts: facts[BALLOON].is_there
+    "query-balloon",
+    Balloon,
+    example={"actual": 1},
+    after=("BALLOON_CHANGE",),
+    spacing=1.0,
+    poll_while=lambda facts: facts[BALLOON].is_there,
 )
 QUERY_MEMORY = Query(
     "query-memory-size-summary",
     MemorySize,
+    example={"base-memory": 1, "plugged-memory": 0},
     every="slow",
     after=("DEVICE_DELETED", "MEMORY_DEVICE_SIZE_CHANGE", "ACPI_DEVICE_OST"),
     spacing=1.0,
@@ -87,4 +93,5 @@ GROUP = Group(
     queries=QUERIES,
     updates=UPDATES,
     of_a_machine=True,
+    events={"BALLOON_CHANGE": {"actual": 1}},
 )

@@ -62,11 +62,16 @@ class MigrationState:
 
 MIGRATION = Slice(MigrationState)
 
+RAM = {"transferred": 1, "remaining": 1, "total": 2, "dirty-pages-rate": 1, "page-size": 4096}
+MIGRATING = {"status": "active", "ram": RAM, "expected-downtime": 1}
+
 # Without the capability `events` nothing announces that a migration begins, so it is asked for now and then; it reads a
 # few numbers in memory.  STOP and RESUME are how the two ends of a silent one finish.
 QUERY_MIGRATE = Query(
     "query-migrate",
     MigrationInfo,
+    example=MIGRATING,
+    at_rest={},
     every="slow",
     after=("MIGRATION", "STOP", "RESUME"),
     poll_while=lambda facts: facts[MIGRATION].is_under_way,
@@ -151,4 +156,5 @@ GROUP = Group(
     updates=UPDATES,
     of_a_machine=True,
     besides="18 once there was a migration, 5 more while it is under way",
+    events={"MIGRATION": {"status": "active"}},
 )

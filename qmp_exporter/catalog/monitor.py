@@ -107,4 +107,5 @@ GROUP = Group(
     queries=(QUERY_STATUS, QUERY_UUID),
     updates=(*UPDATES, *VITAL),
     besides="1 for each name of event that was seen, and 1 more",
+    events={"WATCHDOG": {"action": "pause"}},
 )

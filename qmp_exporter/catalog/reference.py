@@ -1,9 +1,9 @@
 """The catalog -> the metric reference in Markdown, which is METRICS.md."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from qmp_exporter.catalog import ALWAYS, CATALOG, GROUPS, OPTIONAL, without
+from qmp_exporter.catalog.cost import costs
 from qmp_exporter.core.family import ANY_EVENT, ANY_REPLY, HOST, LIFECYCLE, Family, Label
 
 _INTRODUCTION = """# Metrics
@@ -34,29 +34,6 @@ The names are those that `query-stats-schemas` tells, and that `/sys/kernel/debu
 """
 
 
-class Cost(NamedTuple):
-    """Series of a group: of each VM, of each of its disks, and what comes besides where it applies."""
-
-    vm: int
-    disk: int = 0
-    besides: str = ""
-
-
-COSTS = {
-    "monitor": Cost(14, 0, "1 for each name of event that was seen, and 1 more"),
-    "vm": Cost(36, 0, "1 for each rarer reason of a reset or shutdown that was seen"),
-    "guest": Cost(17),
-    "memory": Cost(3),
-    "migration": Cost(0, 0, "18 once there was a migration, 5 more while it is under way"),
-    "device": Cost(1, 0, "1 for each serial port, pr-manager and netdev that is told of"),
-    "block": Cost(0, 17, "4 for each CD-ROM drive; 4 where a disk is a quorum"),
-    "block_stats": Cost(0, 17),
-    "block_latency": Cost(0, 0, "for each disk and operation with a histogram its boundaries and 1 more"),
-    "block_job": Cost(18, 0, "14 for each job"),
-    "display": Cost(10),
-    "process": Cost(3, 0, "2 for each vCPU"),
-    "kvm": Cost(0, 0, "1 for each statistic that is named in the configuration, and 1 for each of a vCPU"),
-}
 EVERYTHING = without(frozenset(), kvm_stats=("exits",))
 MANY = 5  # metrics of one label, beyond which a table is easier to read without their names
 
@@ -71,10 +48,11 @@ def _costs() -> Iterator[str]:
     yield "Series of one VM, by group of metrics, and the queries that are sent for that group alone.\n"
     yield "| Group | Each VM | Each disk | Besides | Queries |"
     yield "|---|---|---|---|---|"
-    for group, cost in COSTS.items():
-        yield f"| {group} | {cost.vm} | {cost.disk or ''} | {cost.besides} | {_spared(group)} |"
-    total = Cost(sum(cost.vm for cost in COSTS.values()), sum(cost.disk for cost in COSTS.values()))
-    yield f"| all | {total.vm} | {total.disk} | | |"
+    all_costs = costs()
+    for name, cost in all_costs.items():
+        yield f"| {name} | {cost.vm} | {cost.disk or ''} | {GROUPS[name].besides} | {_spared(name)} |"
+    total = (sum(numbers) for numbers in zip(*all_costs.values(), strict=True))
+    yield f"| all | {next(total)} | {next(total)} | | |"
     yield ""
     yield f"Every group but `{ALWAYS}` can be switched off, for all VMs or, instead of what holds for all, for one:\n"
     yield _EXAMPLE

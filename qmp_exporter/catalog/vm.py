@@ -68,9 +68,16 @@ class RtcChange(Struct, frozen=True):
 STATE_EVENTS = ("STOP", "RESUME", "RESET", "SUSPEND", "WAKEUP", "MIGRATION")
 MOVES = ("STOP", "RESUME")  # those of which QEMU sends none unless the run state does change
 
-QUERY_NAME = Query("query-name", NameInfo)
-QUERY_UUID = Query("query-uuid", UuidInfo)
-QUERY_STATUS = Query("query-status", StatusInfo, every="poll", after=STATE_EVENTS, spacing=0.02)
+QUERY_NAME = Query("query-name", NameInfo, example={"name": "web02"})
+QUERY_UUID = Query("query-uuid", UuidInfo, example={"UUID": "6a3c1f0e-6d2f-4c53-9f0a-0123456789ab"})
+QUERY_STATUS = Query(
+    "query-status",
+    StatusInfo,
+    example={"status": "paused", "running": False},
+    every="poll",
+    after=STATE_EVENTS,
+    spacing=0.02,
+)
 
 STATE = Label(
     "state",
@@ -303,4 +310,10 @@ GROUP = Group(
     updates=UPDATES,
     of_a_machine=True,
     besides="1 for each rarer reason of a reset or shutdown that was seen",
+    events={
+        "RESET": {"guest": True, "reason": "guest-reset"},
+        "SHUTDOWN": {"guest": True, "reason": "guest-shutdown"},
+        "WATCHDOG": {"action": "pause"},
+        "RTC_CHANGE": {"offset": 1},
+    },
 )

@@ -1,8 +1,8 @@
 """The words in which a metric is declared: label, query, source, family."""
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from .effects import Effect
@@ -74,11 +74,14 @@ class Query:
     little; where an answer took long it is more (see QueryScheduler).
     `reads_images`: it looks at image files in QEMU's main loop, which takes the longer the more of them a disk has.
     `instead_of_newer`: not sent where QEMU has that newer command.  `since`: not sent to a QEMU before this one.
+    `example`: a reply with every member that is read; `at_rest`: that of a VM in which nothing goes on, if it differs.
     `arguments`: a JSON object.  `of`: what tells it from others that ask the same command for something else.
     """
 
     command: str
     returns: Any
+    example: Any = None
+    at_rest: Any = None
     every: Cadence = "connect"
     after: tuple[str, ...] = ()
     spacing: float = 0.05
@@ -192,13 +195,15 @@ class Group:
     """One subject of the catalog: what can be switched off, and costs what it costs, as a whole.
 
     `queries` are asked for it, be it alone or among others.  `updates` learn what its rows read, and nobody else needs.
-    `of_a_machine`: a qemu-storage-daemon has none of it.  `besides`: what it costs beside so much for each VM and disk.
+    `events`: an example of the data of each event whose data it reads.  `of_a_machine`: a qemu-storage-daemon has none
+    of it.  `besides`: what it costs beside so much for each VM and disk.
     """
 
     name: str
     families: tuple[Family, ...]
     queries: tuple[Query, ...] = ()
     updates: tuple[StateUpdate, ...] = ()
+    events: Mapping[str, Any] = field(default_factory=dict)
     of_a_machine: bool = False
     besides: str = ""
 
