@@ -1,6 +1,7 @@
 """Nothing -> two VMs, real QEMUs where one is installed, else simulated: one lives, one stops on a full disk."""
 
 import asyncio
+import contextlib
 import errno
 import os
 import shutil
@@ -83,12 +84,22 @@ async def _real(rng: Random) -> AsyncIterator[Embedded]:
 
 async def _fill(qemu: Qemu) -> None:
     """The guest writes to a disk that has no room left: QEMU stops it, as often as it is resumed."""
-    await asyncio.sleep(FILLS_AFTER)
+    await _stays(qemu, FILLS_AFTER)
     qemu.send(Order.WRITE_BAD)
     while True:
-        await qemu.event("STOP", deadline=TRIES_AGAIN)
-        await asyncio.sleep(TRIES_AGAIN)
+        await _stays(qemu, TRIES_AGAIN)
         await qemu.execute("cont")
+
+
+async def _stays(qemu: Qemu, seconds: float) -> None:
+    """Let time pass.
+
+    :raise ConnectionResetError: QEMU has ended meanwhile.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await qemu.process.wait()
+            raise ConnectionResetError("QEMU has ended")
 
 
 async def _live(qemu: Qemu, rng: Random) -> None:

@@ -11,10 +11,10 @@ import pytest
 def unit(deploy: Path, tmp_path: Path) -> Path:
     """Give a copy whose program exists here, for verify wants one that it can start."""
     text = (deploy / "systemd" / "qmp-exporter.service").read_text()
-    assert text.count("ExecStart=/usr/bin/qmp-exporter ") == 1
+    assert text.count("=/usr/bin/qmp-exporter ") == 2  # ExecStart and ExecReload
     program = shutil.which("true")
     copy = tmp_path / "qmp-exporter.service"
-    copy.write_text(text.replace("ExecStart=/usr/bin/qmp-exporter ", f"ExecStart={program} "))
+    copy.write_text(text.replace("=/usr/bin/qmp-exporter ", f"={program} "))
     return copy
 
 

@@ -44,7 +44,7 @@ ODD: tuple[Callable[[Random], Any], ...] = (
     lambda rng: rng.choice(TEXTS),
     lambda rng: RAW + rng.choice(RAWS),
     lambda rng: rng.choice((None, True, False, [], {}, [[]], [{}], {"": None})),
-    lambda rng: nested(rng.choice((5, 100, 3000))),
+    lambda rng: nested(rng.choice((5, 100, 30_000))),
     lambda rng: [odd(rng) for _ in range(rng.randrange(4))],
     lambda rng: {rng.choice(MEMBERS): odd(rng) for _ in range(rng.randrange(3))},
     lambda rng: f"name{rng.randrange(100_000)}",

@@ -85,7 +85,7 @@ class Libvirt:
         self._prepare()
         try:
             await self._start_daemon()
-            await self.virsh("define", str(self._xml))
+            await self.virsh("define", str(self._xml), deadline=STARTED_WITHIN)
             await self.virsh("start", DOMAIN, deadline=STARTED_WITHIN)
         except BaseException:
             await self._end_daemon()
@@ -114,7 +114,7 @@ class Libvirt:
         recipes = re.findall(r"<qemu:commandline>.*?</qemu:commandline>", README.read_text(), re.DOTALL)
         (second_monitor,) = (recipe for recipe in recipes if ("server=off" in recipe) == self._dials_in)
         second_monitor = re.sub("/run/qmp(-exporter)?/", f"{self.directory}/", second_monitor)
-        second_monitor = second_monitor.replace("reconnect=1", again(QEMU))
+        second_monitor = second_monitor.replace("reconnect-ms=1000", again(QEMU))
         assert str(self.dial_in if self._dials_in else self.monitor) in second_monitor
         self._xml.write_text(DOMAIN_XML.format(domain=DOMAIN, qemu=QEMU, image=image, second_monitor=second_monitor))
         settings = self.directory / "libvirt" / "qemu.conf"
