@@ -22,6 +22,7 @@ from qmp_exporter.daemon.systemd import ActivationError
 from qmp_exporter.daemon.targets.configured import KNOWN
 from qmp_exporter.daemon.web.gate import rules
 from qmp_exporter.daemon.web.listen import AddressError
+from qmp_exporter.revision import revision
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 DEMO_POLL = 2.0  # seconds: a newcomer wants to see things move
@@ -94,7 +95,9 @@ def command_line() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--config.file", dest="config", metavar="FILE", type=Path, help="the VMs to watch, in YAML")
-    parser.add_argument("--version", action="version", version=f"qmp-exporter {__version__}")
+    parser.add_argument(
+        "--version", dest="act", action="store_const", const=_version, help="print the version and the git revision"
+    )
     parser.set_defaults(act=_run)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", description="none: watch and serve")
 
@@ -185,6 +188,11 @@ def _diagnose(options: argparse.Namespace) -> int:
         return _wrong(f"--user: no user is called {options.user}")
     sys.stdout.write(text)
     return 0 if good else FAILED
+
+
+def _version(_options: argparse.Namespace) -> int:
+    sys.stdout.write(f"qmp-exporter {__version__} (revision {revision()})\n")
+    return 0
 
 
 def _metrics(_options: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from qmp_exporter import __version__
+from qmp_exporter.revision import revision
 
 # QEMU answers an idle monitor in under a millisecond; seconds mean that its main loop waits for a disk.
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 5.0)
@@ -35,10 +36,10 @@ class Selfstats:
         build = Gauge(
             "qmp_exporter_build_info",
             "Which exporter this is, always 1.",
-            ("version", "python_version", "qemu_qmp_version"),
+            ("version", "revision", "python_version", "qemu_qmp_version"),
             registry=registry,
         )
-        build.labels(__version__, platform.python_version(), version("qemu.qmp")).set(1)
+        build.labels(__version__, revision(), platform.python_version(), version("qemu.qmp")).set(1)
         self.command_seconds = Histogram(
             "qmp_exporter_command_duration_seconds",
             "Time from sending a query to its reply.",

@@ -9,8 +9,10 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from qmp_exporter import __version__
 from qmp_exporter.config import Target
 from qmp_exporter.daemon import turn
+from qmp_exporter.revision import revision
 from qmp_exporter.simulator import Monitor, SimulatedVm
 from serving import Serve
 from watching import eventually
@@ -66,7 +68,11 @@ async def test_a_scraper_that_can_gets_gzip(serve: Serve) -> None:
 
 async def test_the_exporters_own_metrics_are_beside_those_of_the_vms(serve: Serve) -> None:
     _, body = await (await serve(TARGET)).ask("/metrics")
-    for name in (b"qmp_exporter_build_info{", b"process_resident_memory_bytes ", b"python_info{"):
+    for name in (
+        f'revision="{revision()}",version="{__version__}"}} 1.0\n'.encode(),
+        b"process_resident_memory_bytes ",
+        b"python_info{",
+    ):
         assert name in body
     assert b'qmp_exporter_targets{state="connecting"} 1.0' in body
 
