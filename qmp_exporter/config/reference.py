@@ -19,7 +19,8 @@ names every mistake with its line and column, exit status 2, and warns of socket
 somebody else's. `systemctl reload qmp-exporter` takes a changed file: VMs that did not change keep their connection and
 their counters, and a file with a mistake changes nothing.
 
-A file has `vms`, `discover`, `listen`, `files` or several of them. A duration is like `15s`, `1m30s` or `500ms`.
+A file has `vms`, `discover`, `listen`, `files` or several of them. A list or a mapping may be left empty, as when all
+that stands in it is commented out. A duration is like `15s`, `1m30s` or `500ms`.
 """
 
 # What stands before a section, by the name of the model that is shown in it.

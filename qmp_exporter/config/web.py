@@ -145,14 +145,14 @@ class TlsServer(_Strict):
     client_allowed_sans: list[str] | None = Field(None, min_length=1)
     min_version: _Version = "TLS12"
     max_version: _Version = "TLS13"
-    cipher_suites: list[_Cipher] = []
+    cipher_suites: list[_Cipher] | None = None
     prefer_server_cipher_suites: bool = True
-    curve_preferences: Annotated[list[_Curve], AfterValidator(_single)] = []
+    curve_preferences: Annotated[list[_Curve], AfterValidator(_single)] | None = None
 
 
 class HttpServer(_Strict):
     http2: bool = False  # the toolkit's default is true; we have no HTTP/2 to offer
-    headers: dict[Annotated[str, AfterValidator(_one_of(HEADERS))], str] = {}
+    headers: dict[Annotated[str, AfterValidator(_one_of(HEADERS))], str] | None = None
 
 
 class Rate(_Strict):
@@ -170,10 +170,11 @@ class File(_Strict):
         http = self.http_server_config or HttpServer()
         limit = self.rate_limit
         files = _Files(document, path)
-        _check_headers(http.headers, document)
+        headers = http.headers or {}
+        _check_headers(headers, document)
         return WebConfig(
             tls=_tls(self.tls_server_config, files) if self.tls_server_config else None,
-            headers=http.headers,
+            headers=headers,
             users=self.basic_auth_users or {},
             rate_limit=RateLimit(limit.interval, limit.burst) if limit and limit.interval else None,
             http2=http.http2,
@@ -230,7 +231,7 @@ class _Files:
 
 def _curve(server: TlsServer, files: _Files) -> str | None:
     """OpenSSL's name of the one that is said; None: those that OpenSSL takes for good."""
-    for name in server.curve_preferences:
+    for name in server.curve_preferences or ():
         if not can_be_set(CURVES[name]):
             wanted = " or ".join(other for other, curve in CURVES.items() if can_be_set(curve))
             why = f"Python {platform.python_version()} cannot set it"
@@ -254,7 +255,7 @@ def _tls(server: TlsServer, files: _Files) -> Tls | None:
         files.wrong("client_allowed_sans", f"wanted client_auth_type: {_VERIFIED[-1]} with it")
     if server.min_version > server.max_version:
         files.wrong("min_version", f"found {server.min_version}, wanted no more than max_version")
-    ciphers = tuple(CIPHERS[name] for name in server.cipher_suites if CIPHERS[name])
+    ciphers = tuple(CIPHERS[name] for name in server.cipher_suites or () if CIPHERS[name])
     if server.cipher_suites and not ciphers and server.max_version == "TLS12":
         files.wrong("cipher_suites", "found only suites of TLS 1.3, wanted one that TLS 1.2 has")
     curve = _curve(server, files)
