@@ -138,6 +138,13 @@ class Selfstats:
             ("source",),
             registry=registry,
         )
+        self._sources = Gauge(
+            "qmp_exporter_source_up",
+            "1 if the exporter listens at the socket of listen, or could look through discover or files; 0 if not, and "
+            "the page and /-/ready tell why.",
+            ("source",),
+            registry=registry,
+        )
         self._refused = Gauge(
             "qmp_exporter_targets_refused",
             "Sockets and files found that give no target: their name is unfit (name), somebody else is the owner "
@@ -173,8 +180,14 @@ class Selfstats:
         for reason in REFUSALS:
             self._refused.labels(source, reason).set(refused.get(reason, 0))
 
+    def tell_source(self, source: str, *, works: bool) -> None:
+        """Whether a source of targets works."""
+        self._sources.labels(source).set(works)
+
     def forget(self, source: str) -> None:
         """The configuration has this source no more."""
+        with contextlib.suppress(KeyError):  # it may not have worked yet, or failed
+            self._sources.remove(source)
         with contextlib.suppress(KeyError):  # it may never have been looked through
             self._last_look.remove(source)
             for reason in REFUSALS:

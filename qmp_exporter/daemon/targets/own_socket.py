@@ -37,6 +37,8 @@ def own_socket(path: Path, mode: int, group: str) -> Iterator[OwnSocket]:
         umask = os.umask(0o777)  # nobody gets in before the mode and the group are right
         try:
             listener.bind(str(path))
+        except OSError as error:
+            raise _explained(error, path) from None
         finally:
             os.umask(umask)
         own = OwnSocket(listener, path, _inode(path))
@@ -72,6 +74,19 @@ def make_way(path: Path) -> None:
         except BlockingIOError:  # its queue is full
             pass
     raise _taken(path)
+
+
+def _explained(error: OSError, path: Path) -> OSError:
+    """What the kernel says of a path that is not there yet, with what it says it of."""
+    match error.errno:
+        case errno.ENOENT:
+            return FileNotFoundError(errno.ENOENT, f"there is no directory {path.parent}")
+        case errno.EROFS:
+            writable = f"ReadWritePaths={path.parent} in a drop-in of the unit lets the exporter write there"
+            return OSError(errno.EROFS, f"{path.parent} is read-only ({writable})")
+        case errno.EACCES:
+            return PermissionError(errno.EACCES, f"no permission to make a socket in {path.parent}")
+    return error
 
 
 def _is_listened_to(path: Path) -> bool:
