@@ -51,6 +51,17 @@ def own_socket(path: Path, mode: int, group: str) -> Iterator[OwnSocket]:
                 path.unlink()
 
 
+def gid_of(group: str) -> int:
+    """Of a name or a number.
+
+    :raise OSError: there is no such group; says which.
+    """
+    try:
+        return int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise OSError(errno.EINVAL, f"there is no group {group}") from None
+
+
 def make_way(path: Path) -> None:
     """Remove what an exporter left that was killed; whatever somebody listens to stays.
 
@@ -105,9 +116,7 @@ def _taken(path: Path) -> OSError:
 def _admit(path: Path, mode: int, group: str) -> None:
     if group:
         try:
-            os.chown(path, -1, int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid)
-        except KeyError:
-            raise OSError(errno.EINVAL, f"there is no group {group}") from None
+            os.chown(path, -1, gid_of(group))
         except PermissionError:
             raise PermissionError(
                 errno.EPERM,
