@@ -13,7 +13,7 @@ from typing import NoReturn
 from qmp_exporter import __version__
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.catalog.reference import reference
-from qmp_exporter.config import Config, ConfigError, Target, load
+from qmp_exporter.config import Config, ConfigError, Known, Target, load
 from qmp_exporter.core.page import Page
 from qmp_exporter.core.replay import RecordingError, replay
 from qmp_exporter.daemon.log import LEVELS, configure
@@ -22,6 +22,7 @@ from qmp_exporter.daemon.systemd import ActivationError
 from qmp_exporter.daemon.targets.configured import KNOWN
 from qmp_exporter.daemon.web.gate import rules
 from qmp_exporter.daemon.web.listen import AddressError
+from qmp_exporter.revision import revision
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 DEMO_POLL = 2.0  # seconds: a newcomer wants to see things move
@@ -94,7 +95,9 @@ def command_line() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--config.file", dest="config", metavar="FILE", type=Path, help="the VMs to watch, in YAML")
-    parser.add_argument("--version", action="version", version=f"qmp-exporter {__version__}")
+    parser.add_argument(
+        "--version", dest="act", action="store_const", const=_version, help="print version and revision"
+    )
     parser.set_defaults(act=_run)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", description="none: watch and serve")
 
@@ -105,8 +108,10 @@ def command_line() -> argparse.ArgumentParser:
         added.set_defaults(act=act)
         return added
 
-    checked = command("check-config", _check_config, "exit 0, or 2 with every error in the file")
+    checked = command("check-config", _check_config, "exit 0, or 2 with every error in the file and in what it names")
     checked.add_argument("file", metavar="FILE", type=Path)
+    checked.add_argument("--strict", action="store_true", help="exit 1 where there are warnings alone")
+    checked.add_argument("--syntax-only", action="store_true", help="look at FILE alone, not at this host: for CI")
     checked.add_argument(
         "--web.config.file",
         dest="web_config",
@@ -145,46 +150,44 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check_config(options: argparse.Namespace) -> int:
-    from qmp_exporter.diagnose.command import targets_of, warnings  # noqa: PLC0415  a daemon has no use for it
+    from qmp_exporter.diagnose.command import check  # noqa: PLC0415  a daemon has no use for it
 
-    config, web_is_good = _load(options.file), _is_good(options.web_config)
+    known = KNOWN._replace(users=not options.syntax_only)
+    config, web_is_good = _load(options.file, known), _is_good(options.web_config)
     if config is None or not web_is_good:
         return USAGE
-    targets, refused = targets_of(config)
-    sys.stderr.writelines(f"{options.file}: {line}\n" for line in (*refused, *warnings(targets)))
-    others = (
-        f", and those that dial in at {', '.join(entry.socket for entry in config.listen)}" if config.listen else ""
-    )
-    sys.stdout.write(f"{options.file}: good, with {len(targets)} VMs{others}\n")
+    if options.syntax_only:
+        sys.stdout.write(f"{options.file}: good syntax\n")
+        return 0
+    report = check(config, str(options.file))
+    sys.stderr.writelines(f"{line}\n" for line in report.said)
+    if report.errors:
+        return USAGE
+    if report.warnings and options.strict:
+        return FAILED
+    sys.stdout.write(report.text)
     return 0
 
 
 def _diagnose(options: argparse.Namespace) -> int:
-    from qmp_exporter.diagnose import command  # noqa: PLC0415  as above
+    from qmp_exporter.diagnose.command import diagnose, is_configuration  # noqa: PLC0415  as above
 
-    of_a_file = command.is_configuration(options.what)
-    if of_a_file:
-        config = _load(Path(options.what))
-        if config is None:
-            return USAGE
-        targets, refused = command.targets_of(config)
-        sys.stderr.writelines(f"{options.what}: {line}\n" for line in refused)
-        targets = [target for target in targets if options.vm in {None, target.name}]
-        listeners = () if options.vm else config.listen
-        if not targets and not listeners:
-            return _wrong(f"{options.what}: no VM is called {options.vm}" if options.vm else f"{options.what}: no VMs")
-    else:
-        try:
-            targets, listeners = [command.socket_target(options.what, options.vm)], ()
-        except ValueError as error:
-            return _wrong(f"{options.what!r}: {error}")
+    of_a_file = is_configuration(options.what)
+    config = _load(Path(options.what)) if of_a_file else None
+    if of_a_file and config is None:
+        return USAGE
     try:
-        one_by_one = not of_a_file or options.vm is not None
-        text, good = command.diagnose(targets, options.user, listeners=listeners, one_by_one=one_by_one)
-    except KeyError:
-        return _wrong(f"--user: no user is called {options.user}")
-    sys.stdout.write(text)
-    return 0 if good else FAILED
+        report = diagnose(options.what, config, options.vm, options.user)
+    except ValueError as error:
+        return _wrong(str(error))
+    sys.stderr.writelines(f"{line}\n" for line in report.said)
+    sys.stdout.write(report.text)
+    return FAILED if report.errors else 0
+
+
+def _version(_options: argparse.Namespace) -> int:
+    sys.stdout.write(f"qmp-exporter {__version__} (revision {revision()})\n")
+    return 0
 
 
 def _metrics(_options: argparse.Namespace) -> int:
@@ -229,10 +232,10 @@ def _demo(options: argparse.Namespace) -> int:
     return _served(watch)
 
 
-def _load(file: Path) -> Config | None:
+def _load(file: Path, known: Known = KNOWN) -> Config | None:
     """The configuration, or None after every error in it was printed."""
     try:
-        return load(file, KNOWN)
+        return load(file, known)
     except ConfigError as error:
         _complain_of_all(error)
         return None

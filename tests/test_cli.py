@@ -15,6 +15,7 @@ import pytest
 
 from qmp_exporter import __version__
 from qmp_exporter.catalog.reference import reference
+from qmp_exporter.revision import revision
 
 TRACE = Path(__file__).parent / "traces" / "qemu-7.2" / "reset.jsonl"
 
@@ -37,8 +38,8 @@ def test_help_is_for_people() -> None:
         assert word in done.stdout
 
 
-def test_the_version_is_told() -> None:
-    assert exporter("--version").stdout == f"qmp-exporter {__version__}\n"
+def test_the_version_and_the_revision_are_told() -> None:
+    assert exporter("--version").stdout == f"qmp-exporter {__version__} (revision {revision()})\n"
 
 
 @pytest.mark.parametrize(

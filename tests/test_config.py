@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmp_exporter.config import Config, ConfigError, Known, Listener, Target, json_schema, load, parse, parse_targets
+from qmp_exporter.config.targets import DEFAULTS
 
 ROOT = Path(__file__).parents[1]
 FILES = ROOT / "tests" / "configs"
@@ -82,6 +83,26 @@ def test_a_label_is_reserved_only_where_a_metric_has_it():
 def test_merged_values_yield_to_the_ones_written_out():
     vms = load(FILES / "good-anchors.yaml").vms
     assert vms[2] == Target("web03", "/run/qmp/web03.sock", {"tenant": "acme", "tier": "silver"})
+
+
+def test_a_section_whose_contents_are_commented_out_is_empty():
+    config = load(FILES / "good-empty-sections.yaml", KNOWN)
+    (entry,) = config.discover
+    assert (config.vms, config.listen, config.files, config.defaults) == ((), (), (), DEFAULTS)
+    assert (entry.exclude, entry.shared) == ((), DEFAULTS)
+    assert load(FILES / "good-only-vms-key.yaml", KNOWN) == Config()
+
+
+def test_an_editor_is_told_too_that_a_section_may_be_empty():
+    schema = json.loads(json_schema())
+    sections = {
+        (name, key): field
+        for name, model in {"": schema, **schema["$defs"]}.items()
+        for key, field in model["properties"].items()
+        if isinstance(field.get("default"), list | dict) or key == "metrics"
+    }
+    assert len(sections) == 14
+    assert [place for place, field in sections.items() if {"type": "null"} not in field["anyOf"]] == []
 
 
 def test_the_fifty_first_error_is_only_counted():
@@ -243,12 +264,12 @@ def test_a_vm_is_named_after_its_socket_unless_something_else_is_said(path: str,
     assert match["vm"] == name
 
 
-DEFAULTS = Target("", "", query_block=False, poll_interval=30)
+FILE_DEFAULTS = Target("", "", query_block=False, poll_interval=30)
 
 
 def test_a_file_of_targets_is_a_list_like_vms_and_what_it_leaves_open_is_as_in_the_configuration():
     text = "[{name: web01, socket: /a}, {name: web02, socket: /b, query_block: true, labels: {tenant: acme}}]"
-    assert parse_targets(text, "targets.yaml", DEFAULTS) == (
+    assert parse_targets(text, "targets.yaml", FILE_DEFAULTS) == (
         Target("web01", "/a", query_block=False, poll_interval=30),
         Target("web02", "/b", {"tenant": "acme"}, query_block=True, poll_interval=30),
     )
@@ -271,5 +292,5 @@ def test_a_file_of_targets_is_a_list_like_vms_and_what_it_leaves_open_is_as_in_t
 )
 def test_a_file_of_targets_has_its_mistakes_named_like_any_other(text: str, errors: list[str]):
     with pytest.raises(ConfigError) as caught:
-        parse_targets(text, "targets.yaml", DEFAULTS)
+        parse_targets(text, "targets.yaml", FILE_DEFAULTS)
     assert list(caught.value.errors) == errors

@@ -241,6 +241,7 @@ def known() -> dict[str, set[str]]:
                     "command",
                     "state",
                     "version",
+                    "revision",
                     "python_version",
                     "qemu_qmp_version",
                 }

@@ -109,13 +109,21 @@ class Target(Struct, frozen=True, omit_defaults=True):
     events: list[Event] = []
 
 
-class Data(Struct, frozen=True):
+class SourceDown(Struct, frozen=True):
+    """An element of `sources_down`."""
+
+    source: str
+    reason: str
+
+
+class Data(Struct, frozen=True, omit_defaults=True):
     """The members of `data`; each target is a Target that was encoded before."""
 
     version: str
     host: str
     now: float
     targets: list[Raw]
+    sources_down: list[SourceDown] = []
 
 
 class Answer(Struct, frozen=True):
@@ -161,9 +169,15 @@ def target(vm: Vm, name: str, socket: str, labels: Mapping[str, str], health: Mo
     )
 
 
-def answer(version: str, host: str, now: float, targets: Iterable[bytes]) -> bytes:
-    """The body of the answer; `targets` were encoded one by one, so that no 2,000 of them hold whoever does it."""
-    return encode(Answer("success", Data(version, printable(host), now, [Raw(one) for one in targets])))
+def answer(
+    version: str, host: str, now: float, targets: Iterable[bytes], down: Iterable[tuple[str, str]] = ()
+) -> bytes:
+    """The body of the answer; `targets` were encoded one by one, so that no 2,000 of them hold whoever does it.
+
+    `down`: sources of targets that do not work, and why.
+    """
+    sources = [SourceDown(printable(source), printable(reason)) for source, reason in down]
+    return encode(Answer("success", Data(version, printable(host), now, [Raw(one) for one in targets], sources)))
 
 
 def _only(vm: Vm, family: str) -> float | None:

@@ -53,11 +53,12 @@ def _explain(model: type[BaseModel], errors: list[ErrorDetails], document: Docum
 
 
 def _unknown_key(model: type[BaseModel], location: Location) -> tuple[Location, str, Location]:
-    known = list(_fields(model, location))
-    close = difflib.get_close_matches(str(location[-1]), known, 1)
+    known = {key.lower(): key for key in _fields(model, location)}
+    close = difflib.get_close_matches(str(location[-1]).lower(), known, 1)
     if close:
-        return location, f'unknown key, did you mean "{close[0]}"?', (*location[:-1], close[0])
-    return location, f"unknown key, known here are {', '.join(known)}", location
+        meant = known[close[0]]
+        return location, f'unknown key, did you mean "{meant}"?', (*location[:-1], meant)
+    return location, f"unknown key, known here are {', '.join(known.values())}", location
 
 
 def _fields(model: type[BaseModel], location: Location) -> dict[str, str]:

@@ -15,11 +15,16 @@ Generated from the models by `make docs`. [config.example.yaml](../config.exampl
 
     qmp-exporter check-config /etc/qmp-exporter/config.yaml
 
-names every mistake with its line and column, exit status 2, and warns of sockets that are missing, not to be opened, or
-somebody else's. `systemctl reload qmp-exporter` takes a changed file: VMs that did not change keep their connection and
-their counters, and a file with a mistake changes nothing.
+names every mistake with its line and column, exit status 2. That is also for what does not work on this host: a file
+of `files` that is wrong or that the exporter may not read, a name or a socket that stands twice, a `listen` whose
+directory or group there is not. What may be right, such as the socket of a VM that is off, is a warning: exit status 0,
+or with `--strict` 1. `--syntax-only` looks at the file alone, for CI on another machine.
 
-A file has `vms`, `discover`, `listen`, `files` or several of them. A duration is like `15s`, `1m30s` or `500ms`.
+`systemctl reload qmp-exporter` takes a changed file: VMs that did not change keep their connection and their counters,
+and a file with a mistake changes nothing.
+
+A file has `vms`, `discover`, `listen`, `files` or several of them. A list or a mapping may be left empty, as when all
+that stands in it is commented out. A duration is like `15s`, `1m30s` or `500ms`.
 """
 
 # What stands before a section, by the name of the model that is shown in it.

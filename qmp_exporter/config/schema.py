@@ -49,10 +49,10 @@ def validate(document: Document, known: Known) -> Config | None:
         document.wrongs.append(Wrong(document.values[()], ("vms",), text))
     defaults = content.defaults()
     return Config(
-        tuple(vm.target(defaults) for vm in content.vms),
-        tuple(entry.discover(defaults) for entry in content.discover),
-        tuple(entry.listener(defaults) for entry in content.listen),
-        tuple(content.files),
+        tuple(vm.target(defaults) for vm in content.vms or ()),
+        tuple(entry.discover(defaults) for entry in content.discover or ()),
+        tuple(entry.listener(defaults) for entry in content.listen or ()),
+        tuple(content.files or ()),
         defaults,
     )
 
@@ -73,18 +73,22 @@ class _WithoutTitles(GenerateJsonSchema):
         return False
 
 
+# A list or a mapping is None where nothing stands behind its key, as when all of it is commented out: that is as empty.
+
+
 class Metrics(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    disable: list[Group] = Field(
+    disable: list[Group] | None = Field(
         default=[], description="groups of metrics, which METRICS.md lists, that are not wanted"
     )
-    kvm_stats: list[KvmStat] = Field(
+    kvm_stats: list[KvmStat] | None = Field(
         default=[], max_length=KVM_STATS, description="names of what KVM counts that is wanted, from QEMU 8.1 on"
     )
 
     def chosen(self, defaults: Target) -> Target:
-        return replace(defaults, disabled=frozenset(self.disable), kvm_stats=tuple(dict.fromkeys(self.kvm_stats)))
+        kvm_stats = tuple(dict.fromkeys(self.kvm_stats or ()))
+        return replace(defaults, disabled=frozenset(self.disable or ()), kvm_stats=kvm_stats)
 
 
 class Watched(BaseModel):
@@ -92,14 +96,14 @@ class Watched(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    labels: Labels = Field({}, description="labels on every metric of this VM")
+    labels: Labels | None = Field({}, description="labels on every metric of this VM")
     query_block: bool | None = Field(default=None, description="for this VM, instead of what holds for all")
     metrics: Metrics | None = Field(default=None, description="for this VM, instead of what holds for all")
 
     def shared(self, defaults: Target) -> Target:
         return replace(
             self.metrics.chosen(defaults) if self.metrics else defaults,
-            labels=MappingProxyType(self.labels),
+            labels=MappingProxyType(self.labels or {}),
             query_block=defaults.query_block if self.query_block is None else self.query_block,
         )
 
@@ -132,7 +136,7 @@ class DiscoverEntry(Called):
         description="a regular expression that is searched in the path; its group vm is the VM's name",
         json_schema_extra={"default": FILE_NAME},
     )
-    exclude: list[_Exclude] = Field([], description="globs of paths, or of file names, that are no VMs")
+    exclude: list[_Exclude] | None = Field([], description="globs of paths, or of file names, that are no VMs")
     owner: Owner | None = Field(default=None, description="the user, by name or number, who has to own the socket")
     grace: Grace = Field(
         GRACE,
@@ -142,7 +146,7 @@ class DiscoverEntry(Called):
 
     def discover(self, defaults: Target) -> Discover:
         shared = replace(self.shared(defaults), owner=self.owner)
-        return Discover(self.glob, self.name, tuple(self.exclude), self.grace, shared)
+        return Discover(self.glob, self.name, tuple(self.exclude or ()), self.grace, shared)
 
 
 class ListenEntry(Watched):
@@ -177,14 +181,19 @@ class File(BaseModel):
     query_block: bool = Field(
         default=True, description="false: never ask query-block, which reads image files and can hang with the storage"
     )
-    metrics: Metrics = Field(Metrics(), description="which metrics are wanted; all unless said otherwise")
-    vms: list[VM] = Field([], description="a list of VMs, each with a name and a socket")
-    discover: list[DiscoverEntry] = Field([], description="a list of globs of sockets, looked for every 5 seconds")
-    listen: list[ListenEntry] = Field([], description="a list of sockets where VMs dial in")
-    files: list[Glob] = Field([], description="globs of YAML files with lists like vms, read again when they change")
+    metrics: Metrics | None = Field(Metrics(), description="which metrics are wanted; all unless said otherwise")
+    vms: list[VM] | None = Field([], description="a list of VMs, each with a name and a socket")
+    discover: list[DiscoverEntry] | None = Field(
+        [], description="a list of globs of sockets, looked for every 5 seconds"
+    )
+    listen: list[ListenEntry] | None = Field([], description="a list of sockets where VMs dial in")
+    files: list[Glob] | None = Field(
+        [], description="globs of YAML files with lists like vms, read again when they change"
+    )
 
     def defaults(self) -> Target:
-        return self.metrics.chosen(Target("", "", query_block=self.query_block, poll_interval=self.poll_interval))
+        plain = Target("", "", query_block=self.query_block, poll_interval=self.poll_interval)
+        return self.metrics.chosen(plain) if self.metrics else plain
 
 
 class Targets(RootModel[list[VM]]):

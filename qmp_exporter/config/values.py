@@ -1,6 +1,7 @@
 """One value of a configuration file → what it means, or the sentence that says what was wanted instead."""
 
 import ipaddress
+import os
 import pwd
 import re
 import unicodedata
@@ -21,6 +22,7 @@ class Known(NamedTuple):
 
     labels: Collection[str] = ()  # that its metrics set themselves
     groups: Collection[str] = ()  # that can be switched off
+    users: bool = True  # false: those of this host are not those that the file is for
 
 
 NOTHING: Final = Known()
@@ -132,9 +134,11 @@ def _pattern(value: object) -> re.Pattern[str]:
     return pattern
 
 
-def _owner(value: object) -> int:
+def _owner(value: object, info: ValidationInfo) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32:
         return value
+    if not _known(info).users and isinstance(value, str) and value:
+        return os.getuid()
     try:
         return pwd.getpwnam(value if isinstance(value, str) else "").pw_uid
     except (KeyError, ValueError):

@@ -1,5 +1,6 @@
 """A web configuration file, in the exporter-toolkit's format → who may ask, and how answers travel."""
 
+import platform
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -12,28 +13,12 @@ from pydantic_core import PydanticCustomError
 from qmp_exporter.config.check import checked
 from qmp_exporter.config.document import ConfigError, Document, Location, Wrong, quoted, read
 from qmp_exporter.config.file import lines, text_of
+from qmp_exporter.config.suites import CIPHERS, CURVES, can_be_set
 from qmp_exporter.config.values import RateInterval
 
 PEM_BYTES: Final = 1 << 20
 COST: Final = 15  # of a bcrypt hash; at that, each new password takes two seconds of a core
 NO_CLIENTS: Final = "NoClientCert"
-# What Go calls a suite -> what OpenSSL does. Those of TLS 1.3 can be chosen in neither and are always there.
-CIPHERS: Final = {
-    "TLS_AES_128_GCM_SHA256": "",
-    "TLS_AES_256_GCM_SHA384": "",
-    "TLS_CHACHA20_POLY1305_SHA256": "",
-    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA": "ECDHE-ECDSA-AES128-SHA",
-    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA": "ECDHE-ECDSA-AES256-SHA",
-    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
-    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
-    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
-    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
-    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
-    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
-    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
-    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
-}
-CURVES: Final = {"CurveP256": "prime256v1", "CurveP384": "secp384r1", "CurveP521": "secp521r1", "X25519": "X25519"}
 # The toolkit lets these be set and no others; only some values of some.
 HEADERS: Final = {
     "Strict-Transport-Security": (),
@@ -136,9 +121,12 @@ _Cipher = Annotated[str, AfterValidator(_one_of(CIPHERS))]
 _Curve = Annotated[str, AfterValidator(_one_of(CURVES))]
 
 
+_OTHER_WAY: Final = "OpenSSL's own configuration can, as docs/web.md shows"
+
+
 def _single(curves: list[str]) -> list[str]:
     if len(curves) > 1:
-        raise ValueError("wanted a single one: Python cannot hand more of them to OpenSSL before its 3.15")
+        raise ValueError(f"wanted a single one: Python cannot set more of them before its 3.15; {_OTHER_WAY}")
     return curves
 
 
@@ -157,14 +145,14 @@ class TlsServer(_Strict):
     client_allowed_sans: list[str] | None = Field(None, min_length=1)
     min_version: _Version = "TLS12"
     max_version: _Version = "TLS13"
-    cipher_suites: list[_Cipher] = []
+    cipher_suites: list[_Cipher] | None = None
     prefer_server_cipher_suites: bool = True
-    curve_preferences: Annotated[list[_Curve], AfterValidator(_single)] = []
+    curve_preferences: Annotated[list[_Curve], AfterValidator(_single)] | None = None
 
 
 class HttpServer(_Strict):
     http2: bool = False  # the toolkit's default is true; we have no HTTP/2 to offer
-    headers: dict[Annotated[str, AfterValidator(_one_of(HEADERS))], str] = {}
+    headers: dict[Annotated[str, AfterValidator(_one_of(HEADERS))], str] | None = None
 
 
 class Rate(_Strict):
@@ -182,10 +170,11 @@ class File(_Strict):
         http = self.http_server_config or HttpServer()
         limit = self.rate_limit
         files = _Files(document, path)
-        _check_headers(http.headers, document)
+        headers = http.headers or {}
+        _check_headers(headers, document)
         return WebConfig(
             tls=_tls(self.tls_server_config, files) if self.tls_server_config else None,
-            headers=http.headers,
+            headers=headers,
             users=self.basic_auth_users or {},
             rate_limit=RateLimit(limit.interval, limit.burst) if limit and limit.interval else None,
             http2=http.http2,
@@ -240,6 +229,17 @@ class _Files:
         return Pem(text, where)
 
 
+def _curve(server: TlsServer, files: _Files) -> str | None:
+    """OpenSSL's name of the one that is said; None: those that OpenSSL takes for good."""
+    for name in server.curve_preferences or ():
+        if not can_be_set(CURVES[name]):
+            wanted = " or ".join(other for other, curve in CURVES.items() if can_be_set(curve))
+            why = f"Python {platform.python_version()} cannot set it"
+            files.wrong("curve_preferences", f"found {quoted(name)}, wanted {wanted}: {why}; {_OTHER_WAY}")
+        return CURVES[name]
+    return None
+
+
 def _tls(server: TlsServer, files: _Files) -> Tls | None:
     cert, key, client_ca = (files.pem(server, name) for name in ("cert", "key", "client_ca"))
     for name in ("cert", "key"):
@@ -255,9 +255,10 @@ def _tls(server: TlsServer, files: _Files) -> Tls | None:
         files.wrong("client_allowed_sans", f"wanted client_auth_type: {_VERIFIED[-1]} with it")
     if server.min_version > server.max_version:
         files.wrong("min_version", f"found {server.min_version}, wanted no more than max_version")
-    ciphers = tuple(CIPHERS[name] for name in server.cipher_suites if CIPHERS[name])
+    ciphers = tuple(CIPHERS[name] for name in server.cipher_suites or () if CIPHERS[name])
     if server.cipher_suites and not ciphers and server.max_version == "TLS12":
         files.wrong("cipher_suites", "found only suites of TLS 1.3, wanted one that TLS 1.2 has")
+    curve = _curve(server, files)
     if cert is None or key is None:
         return None
     return Tls(
@@ -271,5 +272,5 @@ def _tls(server: TlsServer, files: _Files) -> Tls | None:
         server.max_version,
         ciphers or None,
         server.prefer_server_cipher_suites,
-        CURVES[server.curve_preferences[0]] if server.curve_preferences else None,
+        curve,
     )

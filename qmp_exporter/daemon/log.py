@@ -63,7 +63,7 @@ def configure(level: str, fmt: str) -> None:
     render: Processor = (
         structlog.processors.JSONRenderer()
         if fmt == "json"
-        else structlog.processors.LogfmtRenderer(key_order=first, drop_missing=True)
+        else structlog.processors.LogfmtRenderer(key_order=first, drop_missing=True, bool_as_flag=False)
     )
     processors: list[Processor] = [
         *stamp,

@@ -124,7 +124,8 @@ async def _heartbeat(fleet: Fleet, stats: Selfstats, allowed: int) -> None:
 
 def _status(fleet: Fleet) -> str:
     states = Counter(fleet.states())
-    return f"STATUS={states['connected']} of {states.total()} monitors connected"
+    failures = "".join(f"; {source.name}: {why}" for source, why in sorted(fleet.failures.items())[:1])
+    return f"STATUS={states['connected']} of {states.total()} monitors connected{failures}"
 
 
 def _raise_file_limit() -> int:

@@ -16,6 +16,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from qmp_exporter import __version__
+from qmp_exporter.revision import revision
 
 # QEMU answers an idle monitor in under a millisecond; seconds mean that its main loop waits for a disk.
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 5.0)
@@ -35,10 +36,10 @@ class Selfstats:
         build = Gauge(
             "qmp_exporter_build_info",
             "Which exporter this is, always 1.",
-            ("version", "python_version", "qemu_qmp_version"),
+            ("version", "revision", "python_version", "qemu_qmp_version"),
             registry=registry,
         )
-        build.labels(__version__, platform.python_version(), version("qemu.qmp")).set(1)
+        build.labels(__version__, revision(), platform.python_version(), version("qemu.qmp")).set(1)
         self.command_seconds = Histogram(
             "qmp_exporter_command_duration_seconds",
             "Time from sending a query to its reply.",
@@ -137,6 +138,13 @@ class Selfstats:
             ("source",),
             registry=registry,
         )
+        self._sources = Gauge(
+            "qmp_exporter_source_up",
+            "1 if the exporter listens at the socket of listen, or could look through discover or files; 0 if not, and "
+            "the page and /-/ready tell why.",
+            ("source",),
+            registry=registry,
+        )
         self._refused = Gauge(
             "qmp_exporter_targets_refused",
             "Sockets and files found that give no target: their name is unfit (name), somebody else is the owner "
@@ -172,8 +180,14 @@ class Selfstats:
         for reason in REFUSALS:
             self._refused.labels(source, reason).set(refused.get(reason, 0))
 
+    def tell_source(self, source: str, *, works: bool) -> None:
+        """Whether a source of targets works."""
+        self._sources.labels(source).set(works)
+
     def forget(self, source: str) -> None:
         """The configuration has this source no more."""
+        with contextlib.suppress(KeyError):  # it may not have worked yet, or failed
+            self._sources.remove(source)
         with contextlib.suppress(KeyError):  # it may never have been looked through
             self._last_look.remove(source)
             for reason in REFUSALS:

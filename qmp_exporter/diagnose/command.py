@@ -3,24 +3,23 @@
 import asyncio
 import os
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from qmp_exporter.config import Config, Listener, Target, socket_address
 from qmp_exporter.daemon.monitor.foreign import instance
-from qmp_exporter.daemon.targets import discovery
-from qmp_exporter.daemon.targets.configured import KNOWN
-from qmp_exporter.daemon.targets.target_files import TargetFiles
+from qmp_exporter.diagnose.check import find
 from qmp_exporter.diagnose.dial_in import examine_listener
 from qmp_exporter.diagnose.examine import examine_all
 from qmp_exporter.diagnose.finding import Finding
 from qmp_exporter.diagnose.host import Host
 from qmp_exporter.diagnose.look import View, look, nobody, unwise
+from qmp_exporter.diagnose.nothing import no_vms
 from qmp_exporter.diagnose.report import details, rights, summary, table
 
 DETAILED = 20  # targets in trouble whose details are told; what is wrong with all is most often one thing
 _SAME_IN_EACH_DIRECTORY = frozenset({"monitor", "mon", "qmp", "qemu", "exporter", "sock", "socket"})
-WARNINGS = 50  # that check-config prints; a host without its VMs has one for each
+SHOWN = 50  # errors, and warnings, that check-config prints; a host without its VMs has one for each
 
 
 def is_configuration(what: str) -> bool:
@@ -42,45 +41,73 @@ def _called_after(socket: str) -> str:
     return instance(socket) or (path.parent.name if stem in _SAME_IN_EACH_DIRECTORY else "") or stem or "vm"
 
 
-def targets_of(config: Config) -> tuple[list[Target], list[str]]:
-    """All targets, with those that are found at this moment; and warnings about what is there and is none."""
-    looks = [partial(discovery.look, entry) for entry in config.discover]
-    looks.append(partial(TargetFiles(KNOWN).look, config.files, config.defaults))
-    targets, refused = list(config.vms), []
-    for look_now in looks:
-        try:
-            seen = look_now()
-        except OSError as error:
-            refused.append(f"warning: {error}")
-            continue
-        targets += seen.targets
-        refused += [f"{path}: warning: no target: {why}" for path, _, why in seen.refused]
-    return targets, refused
+class Report(NamedTuple):
+    """`text` is what was asked for, `said` what is said besides: errors and warnings, which are counted too."""
+
+    text: str
+    said: Sequence[str]
+    errors: int
+    warnings: int = 0
 
 
-def diagnose(
-    targets: Sequence[Target], user: str, *, listeners: Sequence[Listener] = (), one_by_one: bool
-) -> tuple[str, bool]:
-    """The report, and whether every target is good.  `one_by_one`: details of each, else a table first.
-
-    :raise KeyError: there is no such user.
-    """
-    host = Host()
-    view = View(host, host.exporters_user(user))
-    found = asyncio.run(examine_all(targets, view))
-    found += [(Target("listen", one.socket), examine_listener(one, host)) for one in listeners]
-    lines = (_harmless(line) for line in _report(found, view, one_by_one=one_by_one))
-    return "\n".join(lines) + "\n", all(one.is_good for _, one in found)
-
-
-def warnings(targets: Sequence[Target]) -> Iterator[str]:
+def check(config: Config, file: str) -> Report:
     """What diagnose would find, as far as it is seen without connecting to anybody."""
+    view = _view()
+    found = find(config, file, view)
+    warnings = [*found.warnings, *(f"{file}: {line}" for one in found.targets for line in _warnings_of(one, view))]
+    others = f", and those that dial in at {', '.join(one.socket for one in config.listen)}" if config.listen else ""
+    hint = "" if found.targets or config.listen else f"; `qmp-exporter diagnose {file}` says what to do next"
+    text = f"{file}: good, with {len(found.targets)} VMs{others}{hint}\n"
+    return Report(text, _bounded(found.errors, warnings), len(found.errors), len(warnings))
+
+
+def diagnose(what: str, config: Config | None, vm: str | None = None, user: str = "") -> Report:
+    """A socket, or the configuration that stands in the file `what`: all of it, or one VM.
+
+    :raise ValueError: there is no such address, VM or user; says what was wanted.
+    """
+    view = _view(user)
+    if config is None:
+        try:
+            return _examined([socket_target(what, vm)], (), view, one_by_one=True)
+        except ValueError as error:
+            raise ValueError(f"{what!r}: {error}") from error
+    found = find(config, what, view)
+    targets = [target for target in found.targets if vm in {None, target.name}]
+    if vm and not targets:
+        raise ValueError(f"{what}: no VM is called {vm}")
+    listeners = () if vm else config.listen
+    if targets or listeners:
+        report = _examined(targets, listeners, view, one_by_one=vm is not None)
+    else:
+        nothing = no_vms(config, what, view.host)
+        report = Report("".join(f"{_harmless(line)}\n" for line in details(nothing)), (), not nothing.is_good)
+    return report._replace(said=_bounded(found.errors, found.warnings), errors=report.errors + len(found.errors))
+
+
+def _view(user: str = "") -> View:
+    """Of this host now, with the rights of the exporter's user, unless another is named."""
     host = Host()
-    view = View(host, host.exporters_user())
-    lines = [line for target in targets for line in _warnings_of(target, view)]
-    yield from lines[:WARNINGS]
-    if len(lines) > WARNINGS:
-        yield f"and {len(lines) - WARNINGS} more warnings"
+    try:
+        return View(host, host.exporters_user(user))
+    except KeyError:
+        raise ValueError(f"--user: no user is called {user}") from None
+
+
+def _examined(targets: Sequence[Target], listeners: Sequence[Listener], view: View, *, one_by_one: bool) -> Report:
+    """`one_by_one`: details of each, else a table first.  The errors are the targets in trouble."""
+    found = asyncio.run(examine_all(targets, view))
+    found += [(Target("listen", one.socket), examine_listener(one, view.host, view.user)) for one in listeners]
+    lines = (_harmless(line) for line in _report(found, view, one_by_one=one_by_one))
+    return Report("\n".join(lines) + "\n", (), sum(not one.is_good for _, one in found))
+
+
+def _bounded(errors: Sequence[str], warnings: Sequence[str]) -> Sequence[str]:
+    said = []
+    for lines, what in ((errors, "errors"), (warnings, "warnings")):
+        said += [_harmless(line) for line in lines[:SHOWN]]
+        said += [f"and {len(lines) - SHOWN} more {what}"] if len(lines) > SHOWN else []
+    return said
 
 
 def _harmless(line: str) -> str:
@@ -92,7 +119,7 @@ def _warnings_of(target: Target, view: View) -> Iterator[str]:
     finding = look(target, view) or nobody(target, view)
     said = [] if finding is None or finding.is_good else [f"{target.socket}: {finding.problem}"]
     for text in (*said, *(f"{target.socket}: {text}" for text in unwise(target))):
-        yield _harmless(f"{target.name}: warning: {text}")
+        yield f"{target.name}: warning: {text}"
 
 
 def _report(found: Sequence[tuple[Target, Finding]], view: View, *, one_by_one: bool) -> Iterator[str]:

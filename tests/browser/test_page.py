@@ -285,6 +285,24 @@ async def test_a_fleet_of_which_none_is_in_reach_says_what_to_do(opened):
     assert await look.barriers() == ""
 
 
+async def test_a_socket_where_vms_cannot_dial_in_is_said_with_its_reason_until_they_can(directory, browser):
+    address = f"127.0.0.1:{free_port()}"
+    listen = {"socket": f"{directory}/<b>later/dial-in.sock"}
+    async with (
+        exporting(directory, listen=listen, address=address, complaints=True),
+        chromium.looking(browser, address) as look,
+    ):
+        box = look.page.locator("#down")
+        await expect(box).to_have_text(
+            "VMs may be missing here: the exporter cannot look for them everywhere."
+            f"listen {directory}/<b>later/dial-in.sock: there is no directory {directory}/<b>later"
+        )
+        assert await look.barriers() == ""
+        (directory / "<b>later").mkdir()
+        await expect(box).to_be_hidden()
+        assert look.complaints == []
+
+
 # --- for everybody, everywhere
 
 

@@ -32,6 +32,12 @@ def test_logfmt_begins_with_time_level_and_message(
     assert err.endswith(' level=info msg="monitor lost" vm=web01 why="end of file"\n')
 
 
+def test_a_boolean_has_a_value_in_logfmt_as_every_other_field_has(capfd: pytest.CaptureFixture[str]) -> None:
+    configure("info", "logfmt")
+    structlog.get_logger().info("monitor lost", announced=True, watched=False, vm="web01")
+    assert capfd.readouterr().err.endswith(' msg="monitor lost" vm=web01 announced=true watched=false\n')
+
+
 def test_the_journal_stamps_its_lines_itself_and_is_told_their_priority(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

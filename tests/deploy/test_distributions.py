@@ -12,11 +12,13 @@ from typing import NamedTuple
 import pytest
 
 from qmp_exporter import __version__
+from qmp_exporter.revision import BAKED, of_clone
 
 pytestmark = pytest.mark.timeout(300)  # wheels may have to be fetched
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements.lock"
+REVISION = f"qmp_exporter/{BAKED}"
 
 
 class Built(NamedTuple):
@@ -63,9 +65,9 @@ def test_an_index_would_take_both(built: Built):
     assert done(sys.executable, "-m", "twine", "--no-color", "check", "--strict", *built).count("PASSED") == 2
 
 
-def test_the_wheel_has_every_file_of_the_package_and_no_other(built: Built):
+def test_the_wheel_has_every_file_of_the_package_and_its_revision_and_no_other(built: Built):
     inside = {name for name in zipfile.ZipFile(built.wheel).namelist() if ".dist-info/" not in name}
-    assert inside == tracked("qmp_exporter")
+    assert inside == tracked("qmp_exporter") | {REVISION}
 
 
 def test_a_link_of_its_description_leads_to_the_web_or_there_is_none(built: Built):
@@ -77,10 +79,15 @@ def test_a_link_of_its_description_leads_to_the_web_or_there_is_none(built: Buil
     assert [link for link in re.findall(r"\]\(([^)\s]+)", text) if not re.match("https?:", link)] == []
 
 
-def test_the_sdist_has_all_that_git_has(built: Built):
+def test_the_sdist_has_all_that_git_has_and_its_revision(built: Built):
     with tarfile.open(built.sdist) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
-    assert inside - {"PKG-INFO"} == tracked() - tracked(".ci")
+    assert inside - {"PKG-INFO"} == (tracked() - tracked(".ci")) | {REVISION}
+
+
+def test_a_build_leaves_the_source_as_it_is(built: Built):
+    assert built
+    assert not (ROOT / REVISION).exists()
 
 
 def test_the_same_source_gives_the_same_bytes(built: Built, tmp_path: Path):
@@ -97,8 +104,10 @@ def test_the_lock_names_no_place_to_fetch_from():
     assert not re.search(r"://|--(extra-)?index|--find-links|@ file", LOCK.read_text())
 
 
-def test_the_installed_program_knows_its_version_and_its_metrics(installed: Path, tmp_path: Path):
-    assert done(installed / "qmp-exporter", "--version", cwd=tmp_path) == f"qmp-exporter {__version__}\n"
+def test_the_installed_program_knows_its_version_its_revision_and_its_metrics(installed: Path, tmp_path: Path):
+    said = f"qmp-exporter {__version__} (revision {of_clone(ROOT)})\n"
+    assert of_clone(ROOT)
+    assert done(installed / "qmp-exporter", "--version", cwd=tmp_path) == said
     assert done(installed / "qmp-exporter", "metrics", cwd=tmp_path) == (ROOT / "METRICS.md").read_text()
 
 

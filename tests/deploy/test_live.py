@@ -17,6 +17,7 @@ import pytest
 from machine import SERVICE, Machine, booted
 from parts import need
 from qmp_exporter import __version__
+from qmp_exporter.revision import of_clone
 from waiting import awaited
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]  # wheels may have to be fetched
@@ -124,7 +125,7 @@ async def shown(machine: Machine, wanted: str, times: int = 1) -> None:
 def test_installed_it_is_enabled_ready_and_scraped(machine: Machine):
     assert machine.state("ActiveState", "UnitFileState", "User") == ["active", "enabled", "qmp-exporter"]
     assert "qmp_exporter_build_info{" in machine.page()
-    assert machine.run("qmp-exporter", "--version") == f"qmp-exporter {__version__}\n"
+    assert machine.run("qmp-exporter", "--version") == f"qmp-exporter {__version__} (revision {of_clone(ROOT)})\n"
     assert machine.run("systemctl", "--failed", "--quiet") == ""
     assert machine.complaints() == ""
 

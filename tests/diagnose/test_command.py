@@ -7,16 +7,8 @@ from pathlib import Path
 import pytest
 
 from qmp_exporter.cli import main
-from qmp_exporter.config import Target, parse
-from qmp_exporter.diagnose.command import (
-    DETAILED,
-    WARNINGS,
-    diagnose,
-    is_configuration,
-    socket_target,
-    targets_of,
-    warnings,
-)
+from qmp_exporter.config import Target
+from qmp_exporter.diagnose.command import DETAILED, SHOWN, _examined, _view, is_configuration, socket_target
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -114,53 +106,117 @@ def test_check_config_warns_of_what_is_seen_without_connecting(
         assert any(f"{name}: warning: " in line and words in line for line in error.splitlines()), name
 
 
-def test_warnings_are_bounded() -> None:
-    lines = list(warnings([Target(f"vm{number}", f"/nothing/{number}.sock") for number in range(200)]))
-    assert len(lines) == WARNINGS + 1
-    assert lines[-1] == f"and {200 - WARNINGS} more warnings"
+def many(directory: Path, number: int) -> Path:
+    """A configuration with so many VMs that are not there."""
+    vms = "".join(f"- {{name: vm{n}, socket: /nothing/{n}.sock}}\n" for n in range(number))
+    (directory / "config.yaml").write_text(f"vms:\n{vms}")
+    return directory / "config.yaml"
 
 
-def test_what_is_discovered_now_is_looked_at_like_what_is_written_down(directory: Path) -> None:
+def test_warnings_are_bounded(capsys: pytest.CaptureFixture[str], directory: Path) -> None:
+    _, _, error = run(capsys, "check-config", many(directory, 200))
+    lines = error.splitlines()
+    assert len(lines) == SHOWN + 1
+    assert lines[-1] == f"and {200 - SHOWN} more warnings"
+
+
+def test_with_strict_a_warning_is_a_failure_and_else_it_is_not(
+    capsys: pytest.CaptureFixture[str], directory: Path
+) -> None:
+    config = many(directory, 1)
+    assert run(capsys, "check-config", config)[0] == 0
+    status, out, error = run(capsys, "check-config", "--strict", config)
+    assert (status, out) == (1, "")
+    assert "vm0: warning: /nothing/0.sock: " in error
+    config.write_text("vms: []\n")
+    assert run(capsys, "check-config", "--strict", config)[0] == 0
+
+
+def test_of_the_syntax_alone_it_is_told_without_a_look_at_this_host(
+    capsys: pytest.CaptureFixture[str], directory: Path
+) -> None:
+    config = directory / "config.yaml"
+    config.write_text(
+        "listen: [{socket: /nothing/dial-in.sock, group: no-such-group}]\n"
+        "discover: [{glob: /run/qmp/*.sock, owner: no-such-user}]\n"
+        f"files: ['{directory}/*.yaml']\n"  # the configuration is one, and no list
+    )
+    assert run(capsys, "check-config", config)[0] == 2
+    assert run(capsys, "check-config", "--syntax-only", "--strict", config) == (0, f"{config}: good syntax\n", "")
+    config.write_text("listen: [{sokcet: /nothing/dial-in.sock}]\n")
+    status, out, error = run(capsys, "check-config", "--syntax-only", config)
+    assert (status, out) == (2, "")
+    assert 'did you mean "socket"?' in error
+
+
+def test_what_cannot_work_is_an_error_of_check_config_and_of_diagnose(
+    capsys: pytest.CaptureFixture[str], directory: Path
+) -> None:
+    (directory / "config.yaml").write_text(f"listen: [{{socket: {directory}/none/dial-in.sock}}]\n")
+    status, out, error = run(capsys, "check-config", directory / "config.yaml")
+    assert (status, out) == (2, "")
+    assert "there is no directory" in error
+    status, out, _ = run(capsys, "diagnose", directory / "config.yaml")
+    assert status == 1
+    assert "It cannot: there is no directory" in out
+
+
+def test_what_is_discovered_now_is_looked_at_like_what_is_written_down(
+    capsys: pytest.CaptureFixture[str], directory: Path
+) -> None:
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(f"{directory}/db01.sock")
     (directory / "not.sock.because-of-its-name").touch()
     (directory / "more.yaml").write_text(f"- {{name: web02, socket: {directory}/web02.sock}}\n")
-    text = f"vms:\n- {{name: web01, socket: {directory}/web01.sock}}\n"
-    text += f"discover:\n- {{glob: '{directory}/*.sock'}}\nfiles: ['{directory}/*.yaml', '/nothing/*.yaml']\n"
-    targets, refused = targets_of(parse(text, "config"))
-    assert [target.name for target in targets] == ["web01", "db01", "web02"]
-    assert refused == []
+    (directory / "config").write_text(
+        f"vms:\n- {{name: web01, socket: {directory}/web01.sock}}\n"
+        f"discover:\n- {{glob: '{directory}/*.sock'}}\nfiles: ['{directory}/*.yaml', '/nothing/*.yaml']\n"
+    )
+    status, out, error = run(capsys, "diagnose", directory / "config")
+    assert (status, error) == (1, "")
+    assert re.findall(r"^(\w+) +(missing|refused) ", out, re.MULTILINE) == [
+        ("web01", "missing"),
+        ("web02", "missing"),
+        ("db01", "refused"),
+    ]
+    status, out, _ = run(capsys, "check-config", directory / "config")
+    assert (status, out) == (0, f"{directory}/config: good, with 3 VMs\n")
 
 
-def test_a_file_of_targets_with_a_mistake_is_told(directory: Path) -> None:
+def test_diagnose_fails_for_a_file_of_targets_with_a_mistake_though_all_others_are_good(
+    capsys: pytest.CaptureFixture[str], directory: Path
+) -> None:
     (directory / "more.yaml").write_text("- {name: web02}\n")
-    _, refused = targets_of(parse(f"files: ['{directory}/*.yaml']\n", "config"))
-    assert len(refused) == 1
-    assert "more.yaml: warning: no target: " in refused[0]
-    assert "socket: missing" in refused[0]
+    (directory / "config").write_text(f"files: ['{directory}/*.yaml']\n")
+    status, _, error = run(capsys, "diagnose", directory / "config")
+    assert status == 1
+    assert error.startswith(f"{directory}/more.yaml:1:3: [0].socket: missing")
 
 
-def test_details_are_bounded_and_the_table_is_not() -> None:
-    targets = [Target(f"vm{number}", f"/nothing/{number}.sock") for number in range(DETAILED + 5)]
-    text, good = diagnose(targets, "root", one_by_one=False)
-    assert not good
+def test_details_are_bounded_and_the_table_is_not(capsys: pytest.CaptureFixture[str], directory: Path) -> None:
+    status, text, _ = run(capsys, "diagnose", "--user=root", many(directory, DETAILED + 5))
+    assert status == 1
     assert text.count("Problem  ") == DETAILED
     assert "Details of 5 more are left out" in text
-    assert text.count(" missing ") == len(targets)
+    assert text.count(" missing ") == DETAILED + 5
 
 
-def test_a_name_does_nothing_to_a_terminal_or_a_shell(directory: Path) -> None:
+def test_a_name_does_nothing_to_a_terminal_or_a_shell(capsys: pytest.CaptureFixture[str], directory: Path) -> None:
     evil = "$(reboot) \x1b[2J'"
     (directory / evil).touch()
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(f"{directory}/{evil}.sock")
     for path in (f"{directory}/{evil}.sock", f"{directory}/{evil}-missing.sock"):
-        text, _ = diagnose([Target(evil, path)], "nobody", one_by_one=True)
+        text, *_ = _examined([Target(evil, path)], (), _view("nobody"), one_by_one=True)
         assert all(line.isprintable() for line in text.splitlines())
         commands = [line.strip() for line in text.splitlines() if line.startswith(" " * 11)]
         assert commands
         assert [line for line in commands if "reboot" in line and "reboot" in _expanded(line)] == []
-    assert all(line.isprintable() for line in warnings([Target(evil, f"{directory}/{evil}.sock")]))
+    (directory / "config").write_text(f"discover: [{{glob: '{directory}/*.sock', name: '(?P<vm>.*)[.]sock$'}}]\n")
+    for command in ("check-config", "diagnose"):
+        _, out, error = run(capsys, command, directory / "config")
+        assert "reboot" in out + error
+        assert all(line.isprintable() for line in (out + error).splitlines())
 
 
 def _expanded(line: str) -> str:

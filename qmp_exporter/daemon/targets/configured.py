@@ -47,8 +47,7 @@ class Configured:
                 ending[before[key].source] = task
         sources = {looking.source for looking in self._lookings.values()}
         for source in {looking.source for looking in before.values()} - sources:
-            self._fleet.want(source, ())
-            self._stats.forget(source.name)
+            self._fleet.forget(source)
         self._fleet.want(STATIC, config.vms)
         for source in sources - {looking.source for looking in before.values()}:
             self._fleet.expect(source)
@@ -69,10 +68,16 @@ class Configured:
         return wanted
 
     def _start(self, group: asyncio.TaskGroup, key: Hashable, after: "asyncio.Task[None] | None" = None) -> None:
-        self._running[key] = group.create_task(_look(self._lookings[key], after))
+        self._running[key] = group.create_task(self._look(self._lookings[key], after))
 
+    async def _look(self, looking: Looking | DialIn, after: "asyncio.Task[None] | None") -> None:
+        if after is not None:
+            await asyncio.wait([after])  # only one can listen at a path
+        await guard(partial(self._run, looking), source=looking.source.name)
 
-async def _look(looking: Looking | DialIn, after: "asyncio.Task[None] | None") -> None:
-    if after is not None:
-        await asyncio.wait([after])  # only one can listen at a path
-    await guard(looking.run, source=looking.source.name)
+    async def _run(self, looking: Looking | DialIn) -> None:
+        try:
+            await looking.run()
+        except Exception:
+            self._fleet.fails(looking.source, "a bug in the exporter, which its log tells")
+            raise

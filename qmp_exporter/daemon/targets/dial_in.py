@@ -86,11 +86,13 @@ class DialIn:
             try:
                 with own_socket(Path(self._listener.socket), self._listener.mode, self._listener.group) as own:
                     self._log.info("listening for VMs that dial in")
+                    self._fleet.works(self.source)
+                    complained = ""
                     self._news.set()
                     await self._serve(own, group)
                 self._log.warning("the socket where VMs dial in was removed; it is made anew")
             except OSError as error:
-                self._fleet.cannot_say(self.source)
+                self._fleet.cannot_say(self.source, reason(error))
                 if complained != (complained := reason(error)):
                     self._log.error("cannot listen for VMs that dial in", why=complained)
                 await asyncio.sleep(RETRY)
@@ -112,18 +114,21 @@ class DialIn:
         """
         while True:
             if not await _readable(own.listener):
-                if own.is_there:
-                    continue
-                return None
+                if not own.is_there:
+                    return None
+                self._fleet.works(self.source)  # nobody waits for what could not be accepted a while ago
+                continue
             try:
                 connection, _ = own.listener.accept()
             except BlockingIOError:  # it has thought better of it
                 continue
             except OSError as error:
                 self._log.error("cannot accept a VM that dials in", why=reason(error), again_in=RETRY)
+                self._fleet.fails(self.source, reason(error))
                 await asyncio.sleep(RETRY)
             else:
                 connection.setblocking(False)  # noqa: FBT003  the standard library's way
+                self._fleet.works(self.source)
                 return connection
 
     async def _make_room(self) -> None:

@@ -26,7 +26,10 @@ log = structlog.get_logger()
 
 
 class Fleet:
-    """`watches` has the watch of each VM by its name: its target and its vm are there to be read."""
+    """`watches` has the watch of each VM by its name: its target and its vm are there to be read.
+
+    `failures` has why a source gives no targets, for each that does not work.
+    """
 
     def __init__(self, stats: Selfstats) -> None:
         self._stats = stats
@@ -39,6 +42,8 @@ class Fleet:
         self._collisions: Mapping[Collision, None] = {}
         self._expected: set[Source] = set()
         self._was_ready = False
+        self._failures: dict[Source, str] = {}
+        self.failures: Mapping[Source, str] = MappingProxyType(self._failures)
         self.watches: Mapping[str, Watch] = MappingProxyType(self._watches)
         self.page = Page(CATALOG.families)
         stats.count_targets(self.states)
@@ -47,9 +52,25 @@ class Fleet:
         """Nothing is ready before this source has said for the first time what it has, or cannot say it."""
         self._expected.add(source)
 
-    def cannot_say(self, source: Source) -> None:
-        """The others must not wait for it."""
+    def cannot_say(self, source: Source, why: str) -> None:
+        """It does not work, and the others must not wait for it."""
         self._expected.discard(source)
+        self.fails(source, why)
+
+    def fails(self, source: Source, why: str) -> None:
+        """It does not work; what it had stays."""
+        self._failures[source] = why
+        self._stats.tell_source(source.name, works=False)
+
+    def works(self, source: Source) -> None:
+        self._failures.pop(source, None)
+        self._stats.tell_source(source.name, works=True)
+
+    def forget(self, source: Source) -> None:
+        """The configuration has it no more."""
+        self.want(source, ())
+        self._failures.pop(source, None)
+        self._stats.forget(source.name)
 
     def want(self, source: Source, targets: Iterable[Target], *, grace: float = 0.0) -> None:
         """All targets that a source has now.

@@ -73,6 +73,7 @@ class Looking:
             await asyncio.wait([looking], timeout=SLOW)
             if not looking.done():
                 self._log.warning("the file system does not answer; what was found before stays", seconds=SLOW)
+                self._fleet.fails(self.source, "the file system does not answer")
             try:
                 self._take(await looking)
             except OSError as error:
@@ -81,6 +82,7 @@ class Looking:
 
     def _take(self, seen: Seen) -> None:
         self._failure = ""
+        self._fleet.works(self.source)
         if seen.targets != self._targets:
             self._log.info("targets found", targets=len(seen.targets))
             # Grace is for what goes by itself, not for what a new configuration does without.
@@ -100,8 +102,8 @@ class Looking:
             self._log.warning("more is not watched", number=len(refused) - SAID)
 
     def _fail(self, error: OSError) -> None:
-        self._fleet.cannot_say(self.source)
         failure = f"{error.filename}: {error.strerror}"
+        self._fleet.cannot_say(self.source, failure)
         if failure != self._failure:
             self._log.warning("cannot look for targets; what was found before stays", why=failure)
         self._failure = failure

@@ -37,6 +37,8 @@ def own_socket(path: Path, mode: int, group: str) -> Iterator[OwnSocket]:
         umask = os.umask(0o777)  # nobody gets in before the mode and the group are right
         try:
             listener.bind(str(path))
+        except OSError as error:
+            raise _explained(error, path) from None
         finally:
             os.umask(umask)
         own = OwnSocket(listener, path, _inode(path))
@@ -47,6 +49,17 @@ def own_socket(path: Path, mode: int, group: str) -> Iterator[OwnSocket]:
         finally:
             if own.is_there:
                 path.unlink()
+
+
+def gid_of(group: str) -> int:
+    """Of a name or a number.
+
+    :raise OSError: there is no such group; says which.
+    """
+    try:
+        return int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise OSError(errno.EINVAL, f"there is no group {group}") from None
 
 
 def make_way(path: Path) -> None:
@@ -74,6 +87,19 @@ def make_way(path: Path) -> None:
     raise _taken(path)
 
 
+def _explained(error: OSError, path: Path) -> OSError:
+    """What the kernel says of a path that is not there yet, with what it says it of."""
+    match error.errno:
+        case errno.ENOENT:
+            return FileNotFoundError(errno.ENOENT, f"there is no directory {path.parent}")
+        case errno.EROFS:
+            writable = f"ReadWritePaths={path.parent} in a drop-in of the unit lets the exporter write there"
+            return OSError(errno.EROFS, f"{path.parent} is read-only ({writable})")
+        case errno.EACCES:
+            return PermissionError(errno.EACCES, f"no permission to make a socket in {path.parent}")
+    return error
+
+
 def _is_listened_to(path: Path) -> bool:
     """Without a connection, which would take a turn from a client of QEMU if this is its monitor."""
     try:
@@ -90,9 +116,7 @@ def _taken(path: Path) -> OSError:
 def _admit(path: Path, mode: int, group: str) -> None:
     if group:
         try:
-            os.chown(path, -1, int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid)
-        except KeyError:
-            raise OSError(errno.EINVAL, f"there is no group {group}") from None
+            os.chown(path, -1, gid_of(group))
         except PermissionError:
             raise PermissionError(
                 errno.EPERM,

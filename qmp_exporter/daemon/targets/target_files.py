@@ -1,5 +1,6 @@
 """Globs of YAML files with lists of targets -> the targets of all of them; a bad file gives what it gave before."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,9 +34,14 @@ class TargetFiles:
             paths += more
             refused += many
         self._read = {path: read for path in paths if (read := self._up_to_date(path, defaults))}
-        targets = [target for read in self._read.values() for target in read.targets]
+        targets = [target for targets in self.by_file.values() for target in targets]
         refused += [Refused(path, "mistake", why) for path, read in self._read.items() for why in read.errors]
         return Seen(targets, refused)
+
+    @property
+    def by_file(self) -> Mapping[str, tuple[Target, ...]]:
+        """What each file gave at the last look."""
+        return {path: read.targets for path, read in self._read.items()}
 
     def _up_to_date(self, path: str, defaults: Target) -> _Read | None:
         before = self._read.get(path)

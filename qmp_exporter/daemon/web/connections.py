@@ -21,6 +21,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.web import plain
 from qmp_exporter.daemon.web.gate import Gate
 
 HEADER_BYTES: Final = 32 << 10  # Prometheus sends 300, a browser with its neighbours' cookies 8,000
@@ -158,9 +159,13 @@ class Connections:
     async def _serve(self, connection: Connection, peer: socket.socket) -> None:
         try:
             async with asyncio.timeout(self._limits.request) as connection.deadline:
-                await asyncio.get_running_loop().connect_accepted_socket(
-                    lambda: connection, peer, ssl=self._gate.context
-                )
+                context = self._gate.context
+                if context is not None and await plain.is_http(peer):
+                    connection.cut_off_for = "handshake"
+                    log.debug("TLS handshake failed", error="plain HTTP")
+                    await plain.refuse(peer, HEADER_BYTES)
+                    return
+                await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, peer, ssl=context)
                 await connection.closed
         except TimeoutError:
             connection.cut_off_for = connection.phase.value

@@ -31,9 +31,11 @@ def application(
         return web.Response(text="healthy\n", headers=NO_STORE)
 
     async def ready(_request: web.Request) -> web.Response:
-        if fleet.ready:
+        reasons = [] if fleet.ready else ["not every target was tried yet"]
+        reasons += [f"{source.name}: {why}" for source, why in sorted(fleet.failures.items())]
+        if not reasons:
             return web.Response(text="ready\n", headers=NO_STORE)
-        return web.Response(status=503, text="not every target was tried yet\n", headers=NO_STORE)
+        return web.Response(status=503, text="".join(f"{reason}\n" for reason in reasons), headers=NO_STORE)
 
     app = web.Application()
     app.router.add_get(telemetry_path, metrics)

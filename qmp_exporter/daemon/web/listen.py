@@ -9,7 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
-from aiohttp import web
+from aiohttp import web, web_response
 
 from qmp_exporter.daemon.guard import guard
 from qmp_exporter.daemon.selfstats import Selfstats
@@ -23,6 +23,9 @@ BACKLOG = 128  # connections that the kernel holds until they are accepted
 # aiohttp would write a traceback for every port scanner, and a bug of ours never gets to it.
 _silent = logging.getLogger(__name__)
 _silent.setLevel(logging.CRITICAL + 1)
+# aiohttp would name its own version and Python's in every answer, and so their known faults. It has no setting for it,
+# and calls no hook for the answers that it makes itself, such as the one to a request that is no HTTP.
+web_response.SERVER_SOFTWARE = "qmp-exporter"  # type: ignore[attr-defined]  # an import of its own
 
 
 def named(listener: socket.socket) -> str:

@@ -41,7 +41,8 @@ class Overview:
         for watch in tuple(self._fleet.watches.values()):
             targets.append(overview.encode(_target(watch)))
             await turn.give_way()
-        return overview.answer(__version__, self._host, time.time(), targets)
+        down = [(source.name, why) for source, why in sorted(self._fleet.failures.items())]
+        return overview.answer(__version__, self._host, time.time(), targets, down)
 
 
 def _target(watch: Watch) -> overview.Target:

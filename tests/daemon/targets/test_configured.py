@@ -231,6 +231,62 @@ async def test_a_file_of_targets_is_followed(fleet: Running, configure: Configur
         await eventually(lambda: fleet.own('qmp_exporter_targets_refused{reason="mistake",source="files"} 0.0'))
 
 
+def source_up(fleet: Running, name: str) -> float | None:
+    samples = (line.rpartition(" ") for line in fleet.stats.text(openmetrics=False).decode().splitlines())
+    return next((float(value) for s, _, value in samples if s == f'qmp_exporter_source_up{{source="{name}"}}'), None)
+
+
+async def test_a_source_that_cannot_be_looked_through_is_seen_with_its_reason_until_it_can(
+    fleet: Running, configure: Configure, directory: Path
+) -> None:
+    source = f"discover {directory}/file/*.sock"
+    (directory / "file").write_text("no directory")
+    configure(f'discover: [{{glob: "{directory}/file/*.sock"}}]')
+    await eventually(lambda: source_up(fleet, source) == 0)
+    assert {one.name: why for one, why in fleet.failures.items()} == {source: f"{directory}/file: Not a directory"}
+    (directory / "file").unlink()
+    await eventually(lambda: source_up(fleet, source) == 1)
+    assert fleet.failures == {}
+
+
+async def test_a_file_system_that_hangs_is_seen_until_it_answers(
+    fleet: Running, configure: Configure, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    glob = looking.glob.iglob
+    monkeypatch.setattr(looking, "SLOW", 0.01)
+    monkeypatch.setattr(looking.glob, "iglob", lambda pattern: answers.wait() and glob(pattern))
+    configure(discover(directory))
+    await eventually(lambda: source_up(fleet, f"discover {directory}/*.sock") == 0)
+    assert list(fleet.failures.values()) == ["the file system does not answer"]
+    answers.set()
+    await eventually(lambda: source_up(fleet, f"discover {directory}/*.sock") == 1)
+    assert fleet.failures == {}
+
+
+async def test_a_bug_that_stops_a_source_is_seen(
+    fleet: Running, configure: Configure, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(_directory: str) -> object:
+        raise LookupError("a bug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(looking.os, "scandir", stumble)
+        configure(discover(directory))
+        await eventually(lambda: source_up(fleet, f"discover {directory}/*.sock") == 0)
+    assert list(fleet.failures.values()) == ["a bug in the exporter, which its log tells"]
+
+
+async def test_a_source_that_does_not_work_is_forgotten_with_its_entry(
+    fleet: Running, configure: Configure, directory: Path
+) -> None:
+    configured = configure(f'listen: [{{socket: "{directory}/none/dial-in.sock"}}]')
+    await eventually(lambda: bool(fleet.failures))
+    configured.apply(read("vms: []"))
+    await eventually(lambda: not fleet.failures)
+    assert source_up(fleet, f"listen {directory}/none/dial-in.sock") is None
+
+
 # --- another configuration
 
 

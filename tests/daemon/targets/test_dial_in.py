@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import socket
 import stat
 from collections.abc import AsyncIterator, Iterator
@@ -494,6 +495,67 @@ async def test_a_socket_whose_file_was_removed_is_made_anew_and_whoever_is_conne
     await exporter.says('qemu_up{vm="web02"}')
     await exporter.says('qemu_monitor_connects_total{vm="web01"}')
     await exporter.says('qemu_up{vm="web01"}')
+
+
+def up(exporter: Exporter) -> float | None:
+    """What qmp_exporter_source_up says of the socket."""
+    sample = f'qmp_exporter_source_up{{source="listen {exporter.socket}"}} '
+    values = (line.removeprefix(sample) for line in own(exporter) if line.startswith(sample))
+    return next(map(float, values), None)
+
+
+def why(exporter: Exporter) -> list[str]:
+    return [f"{source.name}: {reason}" for source, reason in exporter.fleet.failures.items()]
+
+
+async def test_a_socket_that_cannot_be_made_is_seen_with_its_reason_until_it_can(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dial_in_module, "RETRY", AT_ONCE)
+    exporter.socket = exporter.socket.parent / "later" / "dial-in.sock"
+    exporter.starts()
+    await eventually(lambda: up(exporter) == 0)
+    assert why(exporter) == [f"listen {exporter.socket}: there is no directory {exporter.socket.parent}"]
+    exporter.socket.parent.mkdir()
+    await eventually(lambda: up(exporter) == 1)
+    assert why(exporter) == []
+    await exporter.dials(SimulatedVm("web01"))
+    await exporter.says('qemu_up{vm="web01"}')
+
+
+async def test_a_socket_that_is_lost_later_is_seen_and_whoever_is_connected_stays(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dial_in_module, "LOOK", AT_ONCE)
+    exporter.socket = exporter.socket.parent / "tidied" / "dial-in.sock"
+    exporter.socket.parent.mkdir()
+    await exporter.listens()
+    await exporter.dials(SimulatedVm("web01"))
+    await exporter.says('qemu_up{vm="web01"}')
+    exporter.socket.unlink()
+    exporter.socket.parent.rmdir()
+    await eventually(lambda: up(exporter) == 0)
+    assert why(exporter) == [f"listen {exporter.socket}: there is no directory {exporter.socket.parent}"]
+    await exporter.says('qemu_up{vm="web01"}')
+
+
+async def test_a_vm_that_cannot_be_accepted_for_want_of_files_is_seen(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dial_in_module, "RETRY", AT_ONCE)
+    await exporter.listens()
+    await eventually(lambda: up(exporter) == 1)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    exporter.peer()
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+        await eventually(lambda: bool(exporter.fleet.failures))
+        assert why(exporter) == [f"listen {exporter.socket}: Too many open files"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    await eventually(lambda: up(exporter) == 1 and not exporter.fleet.failures)
 
 
 async def test_nothing_waits_for_a_socket_that_cannot_be_made(exporter: Exporter) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -258,6 +259,16 @@ async def test_what_is_no_http_is_refused_without_a_word_in_the_log(nonsense: by
         await peer.send(nonsense)
         await peer.is_cut_off()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "request_", [GET, GET.replace(b"small", b"nothing"), GET.replace(b"small", b"broken"), b"GET\r\n\r\n"]
+)
+async def test_no_answer_tells_of_which_version_anything_is(request_: bytes) -> None:
+    async with serving(LIMITS) as server:
+        answer = await (await server.peer()).asks(request_)
+    assert re.findall("^Server: (.*)\r$", answer, re.MULTILINE) == ["qmp-exporter"]
+    assert not re.search(r"aiohttp|python|\d+\.\d+\.\d+", answer, re.IGNORECASE)
 
 
 async def test_a_bug_spoils_one_answer_and_is_logged(capfd) -> None:

@@ -110,7 +110,9 @@ async def test_a_server_with_a_certificate_speaks_nothing_but_tls(at: Path) -> N
     async with site(at, TLS) as served:
         assert (await served.get(client(at))).status == 200
         served.url = served.url.replace("https", "http")
-        await served.refuses(None)
+        asked = served.asked
+        assert (await served.get()).status == 400
+        assert served.asked == asked
 
 
 async def test_certificates_may_be_written_into_the_file(at: Path, authority: Authority) -> None:

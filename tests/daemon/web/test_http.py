@@ -9,8 +9,11 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from qmp_exporter import __version__
 from qmp_exporter.config import Target
 from qmp_exporter.daemon import turn
+from qmp_exporter.daemon.targets.sources import DIAL_IN, FILES, Source
+from qmp_exporter.revision import revision
 from qmp_exporter.simulator import Monitor, SimulatedVm
 from serving import Serve
 from watching import eventually
@@ -66,7 +69,11 @@ async def test_a_scraper_that_can_gets_gzip(serve: Serve) -> None:
 
 async def test_the_exporters_own_metrics_are_beside_those_of_the_vms(serve: Serve) -> None:
     _, body = await (await serve(TARGET)).ask("/metrics")
-    for name in (b"qmp_exporter_build_info{", b"process_resident_memory_bytes ", b"python_info{"):
+    for name in (
+        f'revision="{revision()}",version="{__version__}"}} 1.0\n'.encode(),
+        b"process_resident_memory_bytes ",
+        b"python_info{",
+    ):
         assert name in body
     assert b'qmp_exporter_targets{state="connecting"} 1.0' in body
 
@@ -98,6 +105,24 @@ async def test_it_is_healthy_at_once_and_ready_when_every_target_was_tried(serve
     assert (await idle.ask("/-/ready"))[0].status == 503
     server = await serve(Target("web01", str(directory / "nothing.sock")), watch=True)
     await eventually(lambda: server.fleet.ready)
+    assert (await server.ask("/-/ready"))[0].status == 200
+
+
+async def test_it_is_not_ready_while_a_source_of_vms_does_not_work_and_says_which_and_why(serve: Serve) -> None:
+    server = await serve()
+    listening = Source(DIAL_IN, "listen /run/qmp-exporter/dial-in.sock")
+    assert (await server.ask("/-/ready"))[0].status == 200
+    server.fleet.cannot_say(listening, "there is no group kvm")
+    server.fleet.cannot_say(FILES, "/etc/targets.d: Permission denied")
+    response, body = await server.ask("/-/ready")
+    assert response.status == 503
+    assert body.decode().splitlines() == [
+        "files: /etc/targets.d: Permission denied",
+        "listen /run/qmp-exporter/dial-in.sock: there is no group kvm",
+    ]
+    assert (await server.ask("/-/healthy"))[0].status == 200
+    for source in (listening, FILES):
+        server.fleet.works(source)
     assert (await server.ask("/-/ready"))[0].status == 200
 
 

@@ -14,6 +14,7 @@ import pytest
 from qmp_exporter import __version__
 from qmp_exporter.catalog.reference import reference
 from qmp_exporter.config import Target
+from qmp_exporter.daemon.targets.sources import DIAL_IN, Source
 from qmp_exporter.daemon.web import overview
 from qmp_exporter.simulator import Monitor, SimulatedVm
 from qmp_exporter.simulator.faults import HangUp
@@ -107,6 +108,15 @@ async def test_an_announced_end_is_told_as_such(serve: Serve, monitor: Monitor) 
     events = {event["event"]: event.get("labels") for event in (await told(server))["events"]}
     assert events["SHUTDOWN"] == {"reason": "guest-shutdown"}
     assert events["disconnected"] == {"after": "shutdown"}
+
+
+async def test_a_source_of_vms_that_does_not_work_is_told_with_its_reason(serve: Serve) -> None:
+    server = await serve(Target("web01", "/run/nothing.sock"))
+    assert "sources_down" not in await data(server)
+    server.fleet.cannot_say(Source(DIAL_IN, "listen /run/dial-in.sock"), "there is no group kvm")
+    assert (await data(server))["sources_down"] == [
+        {"source": "listen /run/dial-in.sock", "reason": "there is no group kvm"}
+    ]
 
 
 async def test_who_can_take_gzip_gets_it(serve: Serve) -> None:
