@@ -239,6 +239,35 @@ async def test_a_reload_of_a_wrong_configuration_fails_says_why_and_changes_noth
     assert UP in machine.page()
 
 
+async def test_a_reload_to_a_socket_that_cannot_be_made_fails_and_says_why_until_it_can(machine: Machine):
+    """The unit's view of the file system is read-only; a check from outside of it sees that, too."""
+    machine.write(CONFIG, "listen: [{socket: /srv/dial-in.sock}]\n")
+    machine.run("chmod", "777", "/srv")
+    assert machine.try_to("systemctl", "reload", SERVICE)[0] != 0
+    why = "listen /srv/dial-in.sock: /srv is read-only for the exporter (ReadWritePaths=/srv in a drop-in of the unit"
+    assert why in machine.journal()
+    assert "/srv is read-only" in machine.complaints()
+    await shown(machine, 'qmp_exporter_source_up{source="listen /srv/dial-in.sock"} 0.0')
+    status, said = machine.try_to("qmp-exporter", "check-config", CONFIG)
+    assert status == 2, said
+    assert why in said
+    assert "listen /srv/dial-in.sock: /srv is read-only" in machine.state("StatusText")[0]
+    machine.write(CONFIG, "listen: [{socket: /run/qmp-exporter/dial-in.sock}]\n")
+    machine.run("systemctl", "reload", SERVICE)
+    await shown(machine, 'qmp_exporter_source_up{source="listen /run/qmp-exporter/dial-in.sock"} 1.0')
+    assert machine.page("/-/ready") == "ready\n"
+    machine.run("qmp-exporter", "check-config", "--strict", CONFIG)
+
+
+def test_the_package_as_it_comes_says_what_to_do_next(machine: Machine):
+    machine.run("qmp-exporter", "check-config", "--strict", CONFIG)
+    said = machine.run("qmp-exporter", "diagnose", CONFIG)
+    assert "No VM is watched." in said
+    assert "discover /run/qmp/*.sock finds no socket." in said
+    assert "-chardev socket,id=exporter,path=/run/qmp/NAME.sock" in said
+    machine.run("test", "-r", said.rstrip().rpartition("\n")[2].strip())
+
+
 def test_the_socket_unit_holds_the_port_while_the_service_is_away(machine: Machine):
     machine.write("/etc/default/qmp-exporter", "ARGS=--web.systemd-socket\n")
     machine.run("systemctl", "stop", SERVICE)
