@@ -18,7 +18,7 @@ LIVE := $(if $(filter 0,$(shell id -u)),.live/bookworm .live/trixie)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-qemu test-bare bench bench-smoke packages build-packages check format golden docs lock dist deb sbom clean
+.PHONY: help run test test-qemu test-bare bench bench-smoke packages build-packages check format golden contract docs lock dist deb sbom clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ format: .venv/.dev ## make format and imports what check wants
 
 golden: .venv/.dev ## write the golden pages anew; look at the difference before you commit it
 	UPDATE_GOLDEN=1 $(BIN)/pytest tests/traces/test_golden.py
+
+contract: .venv/.run ## tests/catalog/contract.txt: the metrics of a release, at a release
+	$(BIN)/python -c 'from qmp_exporter.catalog.contract import contract; print(contract(), end="")' \
+	  > tests/catalog/contract.txt
 
 docs: .venv/.run ## METRICS.md from the catalog, schema and reference of the configuration from its models
 	$(BIN)/qmp-exporter metrics > METRICS.md.new && mv METRICS.md.new METRICS.md

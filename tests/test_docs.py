@@ -18,6 +18,7 @@ import yaml
 
 import play
 from parts import need
+from qmp_exporter import catalog
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.catalog.monitor import STATE
 from qmp_exporter.cli import command_line
@@ -292,18 +293,43 @@ def test_every_state_of_a_monitor_is_explained_and_no_other() -> None:
     assert re.findall(r"^\| `([a-z]+)` \|", table, re.MULTILINE) == list(STATE.values)
 
 
+def examples() -> list[str]:
+    """A row and its test, a group and its test."""
+    return [block.text for block in ALL if block.page.name == "adding-a-metric.md" and block.language == "python"]
+
+
+def told_by(tests: str, names: dict[str, Any], extended: Dispatch, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run the tests of the page with that catalog; how many there are."""
+    monkeypatch.setattr(play, "CATALOG", extended)
+    names["Story"] = partial(play.Story, dispatch=extended)
+    exec(tests, names)  # noqa: S102  it is our own
+    return len([test() for name, test in names.items() if name.startswith("test_")])
+
+
 def test_the_example_of_adding_a_metric_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    row, tests = (block.text for block in ALL if block.page.name == "adding-a-metric.md" and block.language == "python")
+    row, tests, *_ = examples()
     names: dict[str, Any] = {}
     exec(row, names)  # noqa: S102  it is our own
     added = names["COLO_EXITS"]
     assert not {added.name} & {family.name for family in CATALOG.families}, "it is an example of something new"
     extended = Dispatch((*CATALOG.families, added), CATALOG.queries)
-    monkeypatch.setattr(play, "CATALOG", extended)
-    names["Story"] = partial(play.Story, dispatch=extended)
-    exec(tests, names)  # noqa: S102  as above
-    told = [test() for name, test in names.items() if name.startswith("test_")]
-    assert len(told) == 2
+    assert told_by(tests, names, extended, monkeypatch) == 2
+
+
+def test_the_example_of_adding_a_group_works_as_one_more_in_the_tuple(monkeypatch: pytest.MonkeyPatch) -> None:
+    *_, group, tests = examples()
+    names: dict[str, Any] = {}
+    exec(group, names)  # noqa: S102  it is our own
+    added = names["GROUP"]
+    assert added.name not in catalog.GROUPS, "it is an example of something new"
+    monkeypatch.setitem(catalog.GROUPS, added.name, added)
+    extended = catalog.without.__wrapped__(frozenset())
+    assert told_by(tests, names, extended, monkeypatch) == 1
+    switched_off = catalog.without.__wrapped__(frozenset({added.name}))
+    assert extended.commands - switched_off.commands == {"query-iothreads"}
+    assert {family.name for family in extended.families if family.name not in {f.name for f in CATALOG.families}} == {
+        "qemu_iothreads"
+    }
 
 
 def test_the_quickstarts_say_whether_they_were_tried() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from qmp_exporter.catalog import ALWAYS, CATALOG, GROUPS, OPTIONAL, without
 from qmp_exporter.catalog.cost import costs
+from qmp_exporter.catalog.own_metrics import OWN
 from qmp_exporter.core.family import ANY_EVENT, ANY_REPLY, HOST, LIFECYCLE, Family, Label
 
 _INTRODUCTION = """# Metrics
@@ -14,7 +15,7 @@ Every sample of a VM carries `vm`, the name of its target, and the labels that t
 the monitor is lost; gauges are what QEMU said last and disappear with it, but for `qemu_up` and `qemu_monitor_state`.
 Counters that can be foreseen exist with value 0 as soon as the monitor is connected. A label value outside of its list
 becomes `other`, and so does a new value of an open label when the VM has as many as it may have, in all metrics
-together. The exporter's own metrics begin with `qmp_exporter_`, `process_` and `python_`.
+together.
 """
 
 _EXAMPLE = """```yaml
@@ -40,7 +41,7 @@ MANY = 5  # metrics of one label, beyond which a table is easier to read without
 
 def reference() -> str:
     """The whole page."""
-    return "\n".join((_INTRODUCTION, *_costs(), *_groups(), *_labels(), *_queries()))
+    return "\n".join((_INTRODUCTION, *_costs(), *_groups(), *_labels(), *_queries(), *_own()))
 
 
 def _costs() -> Iterator[str]:
@@ -74,6 +75,17 @@ def _groups() -> Iterator[str]:
             labels = " ".join(f"`{label.name}`" for label in family.labels)
             yield f"| `{family.name}` | {family.kind} | {labels} | {family.help} | {_fed_by(family)} |"
         yield ""
+
+
+def _own() -> Iterator[str]:
+    yield "## The exporter about itself\n"
+    yield "Beside these there are the `process_` and `python_` metrics of every Prometheus client in Python.\n"
+    yield "| Metric | Type | Labels | Meaning |"
+    yield "|---|---|---|---|"
+    for row in OWN:
+        labels = " ".join(f"`{label}`" for label in row.labels)
+        yield f"| `{row.name}` | {row.kind} | {labels} | {row.help} |"
+    yield ""
 
 
 def _fed_by(family: Family) -> str:
