@@ -96,6 +96,7 @@ class Story:
 
     def page(self) -> dict[str, float]:
         """The samples, without the label vm."""
+        self.vm.heard()
         self._page.refresh("web01", self.vm.samples)
         samples = (line.rsplit(" ", 1) for line in self._page.text().splitlines() if not line.startswith("#"))
         return {name.replace(',vm="web01"', "").replace('{vm="web01"}', ""): float(value) for name, value in samples}

@@ -15,6 +15,7 @@ from .samples import Samples
 from .vm_facts import VmFacts
 
 Apply = Callable[[Samples, int, Iterable[Sample]], None]
+Row = tuple[int, Apply, Read[Any]]  # index of the family, what to do with what is read, how to read it
 MAX_LISTED = 4096  # elements of a reply; QEMU has no VM with more disks, jobs or vCPUs, and each takes the loop's time
 
 
@@ -23,7 +24,7 @@ class Feed(NamedTuple):
 
     decode: Callable[[bytes | Raw], Any] | None
     updates: tuple[Update[Any], ...]
-    rows: tuple[tuple[int, Apply, Read[Any]], ...]
+    rows: tuple[Row, ...]
 
     def read(self, samples: Samples, facts: VmFacts, payload: Any) -> Sequence[Effect]:
         effects: Sequence[Effect] = ()
@@ -33,6 +34,13 @@ class Feed(NamedTuple):
         for index, apply, read in self.rows:
             apply(samples, index, read(payload, facts))
         return effects
+
+
+class EveryEvent(NamedTuple):
+    """The rows that every event feeds, whichever it is: those that count, and those that tell when it was."""
+
+    counts: tuple[Row, ...]
+    moments: tuple[Row, ...]
 
 
 class Dispatch:
@@ -59,6 +67,15 @@ class Dispatch:
         self.index = {family.name: index for index, family in enumerate(families)}
         self.event_log = Sources(families)
         self._feeds = self._compile(updates)
+        # Events that do nothing but count: what one with the same data did, the next one does again.
+        self.only_counted = frozenset(
+            name for name, feeds in self._feeds.items() if all(map(_only_counts, feeds)) and name.isupper()
+        )
+        rows = [row for feed in self.feeds(ANY_EVENT) for row in feed.rows]
+        self.every_event = EveryEvent(
+            tuple(row for row in rows if row[1] is Samples.count),
+            tuple(row for row in rows if row[1] is not Samples.count),
+        )
         self._unsaid = {row.name: row.unsaid for row in updates if row.unsaid}
         self._only_told_by = self._sole_replies()
         self.zeros = tuple(
@@ -137,6 +154,10 @@ class Dispatch:
             )
             for name, by_payload in grouped.items()
         }
+
+
+def _only_counts(feed: Feed) -> bool:
+    return not feed.updates and all(apply is Samples.count for _, apply, _ in feed.rows)
 
 
 def _bounded(payload: Any) -> Any:

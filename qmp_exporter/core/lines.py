@@ -18,9 +18,11 @@ class Lines:
         if not others:
             return []
         *whole, last = others
-        lines = [self._complete(), *(self._bounded(line) for line in whole)]
+        lines = [self._complete(), *whole]
+        if len(chunk) > self.limit:  # else none of them is too long
+            lines = list(map(self._bounded, lines))
         self._extend(last)
-        return [line for line in (line.rstrip(b"\r") for line in lines) if line]
+        return [bare for line in lines if (bare := line.rstrip(b"\r"))]
 
     @property
     def unfinished(self) -> bool:

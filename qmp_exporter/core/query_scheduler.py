@@ -121,11 +121,12 @@ class QueryScheduler:
         if self._ending and event in STAYS:
             self._ending, self._quiet_until = False, None
         for query in self._settles.get(event, ()):
-            if not self._needed(query):
-                continue
-            self._urgent[query] = None
             if query is self.in_flight:
-                self._overtaken = True
+                if self._needed(query):
+                    self._urgent[query] = None
+                    self._overtaken = True
+            elif query not in self._urgent and self._needed(query):
+                self._urgent[query] = None
 
     def expect_end(self) -> None:
         """QEMU has announced its end: a query on its way out is no use, and makes QEMU 5.2 abort once in a while."""

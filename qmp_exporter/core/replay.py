@@ -51,7 +51,7 @@ def replay(
     began = _began(session)
     vm = Vm(dispatch, poll_interval=float("inf"), at=began)
     queries = {_asks(query): query for query in dispatch.queries if not query.instead_of_newer}
-    knows_available = {line.msg.execute for line in session if isinstance(line.msg, _Sent)}
+    commands = {line.msg.execute for line in session if isinstance(line.msg, _Sent)}
     asked: dict[int, Query] = {}
     at = began
     for number, line in enumerate(session, start=1):
@@ -66,9 +66,10 @@ def replay(
             message = decode(line.msg)
             _hear(vm, message, asked, at, line.t)
             if isinstance(message, Greeting):
-                vm.scheduler.set_available(knows_available)
+                vm.scheduler.set_available(commands)
         except BadMessage as bad:
             complain(f"line {number}: {bad.reason}: {bad}")
+        vm.heard()
     if ended:
         vm.disconnected(at)
     return vm

@@ -50,12 +50,13 @@ class Samples:
     A value that is out of range spoils its own sample only, which is absent then.
     """
 
-    __slots__ = ("_ended", "_families", "_known", "_leaving", "dirty", "limited", "spoilt", "values")
+    __slots__ = ("_ended", "_families", "_known", "_leaving", "dirty", "generation", "limited", "spoilt", "values")
 
     def __init__(self, families: tuple[Family, ...]) -> None:
         self._families = families
         self.values: list[Mapping[Labels, float]] = [NONE] * len(families)
         self.dirty: set[int] = set()
+        self.generation = 0  # how often series have ended
         self.limited = 0  # samples that found no room for a new value of an open label
         self.spoilt = ""  # the family of a value that was out of range, for whoever looks to reset
         self._known: dict[str, set[str]] = {}  # the values of each open label; some may be gone by now
@@ -77,10 +78,13 @@ class Samples:
 
     def put(self, index: int, changes: Iterable[Sample]) -> None:
         """An event: these have a new value."""
-        values = self._own(index)
+        values = self.values[index]
+        if not isinstance(values, dict):
+            values = self._own(index)
         family = self._families[index]
+        least = -MAX_VALUE if family.signed else 0
         for labels, value in changes:
-            if not in_range(value, signed=family.signed):
+            if not least <= value <= MAX_VALUE:
                 self.spoilt = family.name
                 self._end(((index, labels),))
                 continue
@@ -132,7 +136,7 @@ class Samples:
         """What was counted under an old value of the label at `position` goes on under the new one."""
         for old, new in renamings(self.values[index], position, names):
             amount = self._own(index).pop(old)
-            self._ended = True
+            self._changed(index)
             self.count(index, ((new, amount),))
 
     def discount(self, index: int, counted: dict[Labels, float]) -> None:
@@ -178,6 +182,7 @@ class Samples:
     def _changed(self, index: int) -> None:
         """Series of this family ended."""
         self._ended = True
+        self.generation += 1
         self.dirty.add(index)
 
     def _admit(self, index: int, labels: Labels, coming: Collection[Labels] = ()) -> Labels:

@@ -9,9 +9,10 @@ from msgspec import Raw
 from .dispatch import Dispatch
 from .effects import AnotherVm, Effect, EndAnnounced, LabelChanged
 from .event_log import Entry, EventLog
-from .family import ANY_EVENT, ANY_REPLY, HOST, Labels, Query
+from .family import ANY_REPLY, HOST, Labels, Query
 from .process import ProcessInfo
 from .query_scheduler import QUERY_COMMANDS, CommandInfo, QueryScheduler
+from .same_events import SameEvents
 from .samples import Samples, renamings
 from .vm_facts import Lifetime, VmFacts
 from .wire import BadMessage, Event, Greeting, typed
@@ -31,7 +32,9 @@ class Vm:
     ) -> None:
         """`unasked`: queries that are never asked of this VM, whatever it has."""
         self._dispatch = dispatch
-        self._every_event = dispatch.feeds(ANY_EVENT)  # looked up once: it is on the way of every event
+        self._every_event = dispatch.every_event  # looked up once: it is on the way of every event
+        self._same = SameEvents(dispatch)
+        self._came: Event | None = None  # the newest of a read
         self.samples = Samples(dispatch.families)
         self.facts = VmFacts()
         self._event_log = EventLog(dispatch.event_log)
@@ -59,6 +62,7 @@ class Vm:
     def connected(self, greeting: Greeting, at: float, now: float, chance: float) -> None:
         """Negotiated; `now` is on the scheduler's clock, `chance` spreads its polls."""
         self.facts.version = greeting.version
+        self._same.forget()
         self.scheduler.start(now, chance)
         if self.facts.ending:  # said while we shook hands, or before a VM that dialled in was watched
             self.scheduler.expect_end()
@@ -82,13 +86,18 @@ class Vm:
     def event(self, event: Event, at: float) -> None:
         """:raise BadMessage: its payload has a wrong shape; it was counted by name all the same."""
         self.facts.at = event.at if event.at > 0 else at
-        for feed in self._every_event:
-            feed.read(self.samples, self.facts, event)
-        if event.name.isupper():  # as all of QEMU's are; a broken peer must not speak in the name of a query or a life
+        self._came = event
+        if self._same.count_again(event, self.samples):
+            self.scheduler.on_event(event.name)
+            return
+        for index, apply, read in self._every_event.counts:
+            apply(self.samples, index, read(event, self.facts))
+        if event.name.isupper():  # as all of QEMU's are; a broken peer must not speak in the name of a query
             try:
                 self._feed(event.name, event.data)
             finally:
                 self.scheduler.on_event(event.name)  # what it taught us may decide whether to ask
+            self._same.learn(event, self.samples, self.facts)
 
     def reply(self, query: Query, value: Raw, at: float, now: float) -> bool:
         """The reply to a query of the scheduler.  False if it was overtaken by an event and is asked again.
@@ -128,6 +137,10 @@ class Vm:
 
     def heard(self) -> None:
         """All that a read of the monitor brought was taken: what of it is worth to be remembered by its time is."""
+        if self._came is not None:
+            for index, apply, read in self._every_event.moments:
+                apply(self.samples, index, read(self._came, self.facts))
+            self._came = None
         self._event_log.look(self.samples, self.facts.at)
 
     # --- what is known of it
@@ -167,6 +180,7 @@ class Vm:
         for index in self._dispatch.cleared_on_disconnect:
             self.samples.clear(index)
         self.facts.forget(Lifetime.SESSION)
+        self._came = None
         self.facts.ending = False
 
     def _offer(self, query: Query, value: Raw, now: float) -> None:
@@ -221,6 +235,7 @@ class Vm:
 
     def _begin_again(self) -> None:
         self.facts.forget(Lifetime.VM)
+        self._same.forget()
         self._event_log.clear()
         for index, counted in self._counted.items():
             self.samples.discount(index, counted)
@@ -235,6 +250,7 @@ class Vm:
             for old, new in renamings(counted, position, changed.renamed):
                 counted[new] = counted.get(new, 0) + counted.pop(old)
             self.samples.retire(index, position, changed.gone)
+        self._same.forget()
         self._seed()
 
     def _seed(self) -> None:

@@ -28,7 +28,7 @@ class Greeting(NamedTuple):
     version: str
 
 
-class Event(Struct, frozen=True):
+class Event(Struct, frozen=True, gc=False):  # no cycle can be made of it, and garbage collection costs
     """`at` is QEMU's own time in seconds since the epoch, negative where the host clock could not be read."""
 
     name: str
@@ -53,7 +53,7 @@ class Failure(NamedTuple):
 Message = Greeting | Event | Reply | Failure
 
 
-class _Timestamp(Struct, frozen=True):
+class _Timestamp(Struct, frozen=True, gc=False):
     seconds: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] = -1  # no float holds what a broken peer may send instead
     microseconds: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] = 0
 
@@ -76,7 +76,7 @@ class _Greeting(Struct, frozen=True):
     version: _Version
 
 
-class _Wire(Struct):
+class _Wire(Struct, gc=False):
     """Every member that any message may have: one decode tells which of them it is."""
 
     event: str = ""

@@ -92,7 +92,7 @@ class Interview:
             target.socket,
             dispatch.commands,
             hear=self._hear,
-            heard=lambda: None,
+            heard=self.vm.heard,
             bad=lambda _: None,
             ended=self._answered.set,
         )

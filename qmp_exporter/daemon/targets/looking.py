@@ -45,9 +45,11 @@ def listing(pattern: str) -> tuple[list[str], list[Refused]]:
     directory = os.path.dirname(re.split(r"[*?[]", pattern, maxsplit=1)[0])  # noqa: PTH120  a str as the others
     try:
         os.scandir(directory).close()
+        paths = list(islice(glob.iglob(pattern), MOST + 1))  # noqa: PTH207  as fast as it gets, and it takes any name
+        if not paths:
+            os.scandir(directory).close()  # to glob what cannot be read by now is empty, and VMs would end for it
     except FileNotFoundError:
         return [], []
-    paths = list(islice(glob.iglob(pattern), MOST + 1))  # noqa: PTH207  as fast as it gets, and it takes any name
     many = [Refused(pattern, "many", f"more than {MOST:,} files")] if len(paths) > MOST else []
     return sorted(paths[:MOST]), many
 

@@ -51,6 +51,24 @@ def refusals(found: Discover) -> dict[str, tuple[str, str]]:
     return {Path(what).name: (reason, why) for what, reason, why in look(found).refused}
 
 
+def test_a_directory_that_cannot_be_read_any_more_while_it_is_looked_through_is_not_taken_for_empty(
+    directory: Path, bind: Bind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bind("web01.sock")
+    times = iter([looking.os.scandir])
+
+    def scandir(path: str) -> object:
+        for first in times:
+            return first(path)
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(looking.os, "scandir", scandir)
+    with pytest.raises(PermissionError):
+        look(entry(directory, "*.sock"))
+    monkeypatch.undo()
+    assert names(entry(directory, "*.sock")) == ["web01"]
+
+
 def test_a_socket_is_a_target_with_what_the_entry_says_of_it(directory: Path, bind: Bind) -> None:
     bind("web02.sock", "web01.sock")
     labels = "labels: {tenant: acme}\nquery_block: false\nallow_shared_monitor: true"
