@@ -19,8 +19,8 @@ from qmp_exporter.core.replay import RecordingError, replay
 from qmp_exporter.daemon.log import LEVELS, configure
 from qmp_exporter.daemon.run import DEFAULT_ADDRESS, Options, run
 from qmp_exporter.daemon.systemd import ActivationError
-from qmp_exporter.daemon.targets.configured import KNOWN
-from qmp_exporter.daemon.web.gate import rules
+from qmp_exporter.daemon.targets.reconciler import KNOWN
+from qmp_exporter.daemon.web.access_control import rules
 from qmp_exporter.daemon.web.listen import AddressError
 from qmp_exporter.revision import revision
 
@@ -123,7 +123,9 @@ def command_line() -> argparse.ArgumentParser:
     looked_at.add_argument(
         "what", metavar="SOCKET|CONFIG", help="/path, @name or tcp:HOST:PORT of a monitor; or a file"
     )
-    looked_at.add_argument("--vm", metavar="NAME", help="of a configuration only this VM; of a socket: its VM's name")
+    looked_at.add_argument(
+        "--vm", metavar="NAME", help="with a configuration: check only this VM; with a socket: the name to use"
+    )
     looked_at.add_argument(
         "--user", metavar="NAME", default="", help="whose rights to look at (default: the exporter's)"
     )

@@ -27,7 +27,7 @@ from qmp_exporter.config.reference import EXAMPLES, reference
 from qmp_exporter.config.targets import DEFAULTS
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.daemon.log import LOST
-from qmp_exporter.daemon.targets.configured import KNOWN
+from qmp_exporter.daemon.targets.reconciler import KNOWN
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(

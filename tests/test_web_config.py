@@ -12,7 +12,7 @@ from certificates import Authority
 from parts import need
 from qmp_exporter.config import ConfigError
 from qmp_exporter.config.web import HEADERS, RateLimit, load
-from qmp_exporter.daemon.web.gate import rules
+from qmp_exporter.daemon.web.access_control import rules
 
 ROOT = Path(__file__).parents[1]
 FILES = ROOT / "tests" / "web_configs"

@@ -82,7 +82,7 @@ FAMILIES = (
     ),
     gauge(
         "qemu_memory_plugged_bytes",
-        "Memory plugged in besides, by query-memory-size-summary.",
+        "Hot-plugged memory, in addition to the base memory, by query-memory-size-summary.",
         query(QUERY_MEMORY, plugged),
     ),
 )

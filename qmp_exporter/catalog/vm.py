@@ -162,7 +162,7 @@ class RunState:
 
 
 class Identity:
-    """Who the VM is, as far as it was told."""
+    """Identity of the VM, as far as it was told."""
 
     def __init__(self) -> None:
         self.name = self.uuid = ""
@@ -246,7 +246,7 @@ UPDATES = (StateUpdate("query-name", NameInfo, update_name),)
 FAMILIES = (
     gauge(
         "qemu_vm_info",
-        "Who the VM is: always 1, from query-name, query-uuid and the greeting.",
+        "Identity of the VM; always 1, from query-name, query-uuid and the greeting.",
         lifecycle("connected", identity),
         query(QUERY_NAME, identity),
         query(QUERY_UUID, identity),

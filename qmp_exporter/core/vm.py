@@ -50,7 +50,7 @@ class Vm:
     # --- the life of our link to it
 
     def monitor(self, state: str, at: float) -> bool:
-        """What became of the monitor: one of the values of qemu_monitor_state.  True if that is new."""
+        """The connection state of the monitor: one of the values of qemu_monitor_state.  True if that is new."""
         changed = state != self.monitor_state
         self.monitor_state = state
         if state not in {"connected", "hung"}:  # events may have come before an attempt failed

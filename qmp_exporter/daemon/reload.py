@@ -8,8 +8,8 @@ import structlog
 
 from qmp_exporter.config import Config, ConfigError
 from qmp_exporter.daemon import systemd
-from qmp_exporter.daemon.aside import aside
 from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.threads import run_in_daemon_thread
 
 log = structlog.get_logger()
 
@@ -41,7 +41,7 @@ class Reload:
             systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
             successful = False
             try:
-                config = await aside(self._read)
+                config = await run_in_daemon_thread(self._read)
                 self._apply(config)
                 successful = True
             except ConfigError as error:

@@ -16,14 +16,14 @@ import structlog
 from qmp_exporter import __version__
 from qmp_exporter.config import Config
 from qmp_exporter.daemon import systemd
-from qmp_exporter.daemon.guard import guard
 from qmp_exporter.daemon.reload import Reload
 from qmp_exporter.daemon.selfstats import Selfstats
-from qmp_exporter.daemon.targets.configured import Configured
+from qmp_exporter.daemon.supervisor import restart_on_crash
 from qmp_exporter.daemon.targets.fleet import Fleet
+from qmp_exporter.daemon.targets.reconciler import Reconciler
+from qmp_exporter.daemon.web.access_control import ALLOW_ALL, AccessControl, rules
 from qmp_exporter.daemon.web.connections import LIMITS
 from qmp_exporter.daemon.web.exposition import Exposition
-from qmp_exporter.daemon.web.gate import EVERYBODY, Gate, rules
 from qmp_exporter.daemon.web.http import application
 from qmp_exporter.daemon.web.listen import bound, listening, named
 
@@ -71,12 +71,12 @@ async def run(
     stats.reload_successful.set(1)
     stats.reload_at.set(time.time())
     fleet = Fleet(stats)
-    configured = Configured(config, fleet, stats)
+    configured = Reconciler(config, fleet, stats)
     reload = Reload(read, configured.apply, stats)
     loop.add_signal_handler(signal.SIGHUP, reload.ask)
     on_request = reload.now if options.lifecycle else None
     app = application(fleet, Exposition(fleet, stats), options.telemetry_path, on_request)
-    gate = Gate(rules(options.web_config) if options.web_config else EVERYBODY, stats)
+    gate = AccessControl(rules(options.web_config) if options.web_config else ALLOW_ALL, stats)
     listeners = systemd.inherited() if options.systemd_socket else await bound(options.addresses)
     async with listening(app, listeners, gate, stats):
         addresses = " ".join(map(named, listeners)) if options.systemd_socket else " ".join(options.addresses)
@@ -85,7 +85,11 @@ async def run(
         ready()
         try:
             await _until(
-                stop, fleet.run, configured.run, partial(guard, reload.run), partial(_heartbeat, fleet, stats, allowed)
+                stop,
+                fleet.run,
+                configured.run,
+                partial(restart_on_crash, reload.run),
+                partial(_heartbeat, fleet, stats, allowed),
             )
         finally:
             systemd.notify("STOPPING=1")

@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 from qmp_exporter.config import Config, Target
 from qmp_exporter.daemon.targets import discovery
-from qmp_exporter.daemon.targets.configured import KNOWN
-from qmp_exporter.daemon.targets.looking import Seen
+from qmp_exporter.daemon.targets.reconciler import KNOWN
+from qmp_exporter.daemon.targets.source_poller import ScanResult
 from qmp_exporter.daemon.targets.sources import DISCOVER, FILES, STATIC, Sources
 from qmp_exporter.daemon.targets.target_files import TargetFiles
 from qmp_exporter.diagnose.access import READ, User, barrier, may, walk
 from qmp_exporter.diagnose.dial_in import obstacles
-from qmp_exporter.diagnose.look import View
+from qmp_exporter.diagnose.preflight import View
 
 
 class Found(NamedTuple):
@@ -38,7 +38,7 @@ class Written(NamedTuple):
 def find(config: Config, file: str, view: View) -> Found:
     """`file`: in which the configuration stands."""
     files = TargetFiles(KNOWN)
-    seen, warnings = _looked(lambda: files.look(config.files, config.defaults))
+    seen, warnings = _looked(lambda: files.scan(config.files, config.defaults))
     errors = [why for _, reason, why in seen.refused if reason == "mistake"]
     warnings += [f"{path}: {why}" for path, reason, why in seen.refused if reason != "mistake"]
     errors += [line for path in files.by_file if (line := _closed(path, view.user))]
@@ -53,11 +53,11 @@ def find(config: Config, file: str, view: View) -> Found:
     return Found(targets, errors, [f"{file}: warning: {line}" for line in warnings])
 
 
-def _looked(look: Callable[[], Seen]) -> tuple[Seen, list[str]]:
+def _looked(scan: Callable[[], ScanResult]) -> tuple[ScanResult, list[str]]:
     try:
-        return look(), []
+        return scan(), []
     except OSError as error:
-        return Seen((), ()), [f"{error.filename}: {error.strerror}"]
+        return ScanResult((), ()), [f"{error.filename}: {error.strerror}"]
 
 
 def _closed(path: str, user: User) -> str:
@@ -97,7 +97,7 @@ def _discovered(config: Config, of_files: Sequence[Target]) -> tuple[list[Target
     found: list[Target] = []
     warnings: list[str] = []
     for entry in config.discover:
-        seen, more = _looked(partial(discovery.look, entry))
+        seen, more = _looked(partial(discovery.scan, entry))
         warnings += [*more, *(f"{path}: no target: {why}" for path, _, why in seen.refused)]
         sources.want(discovery.discovered(entry), seen.targets, 0.0, 0.0)
         found += seen.targets

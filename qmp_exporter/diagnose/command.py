@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qmp_exporter.config import Config, Listener, Target, socket_address
-from qmp_exporter.daemon.monitor.foreign import instance
+from qmp_exporter.daemon.monitor.managed_sockets import instance
 from qmp_exporter.diagnose.check import find
 from qmp_exporter.diagnose.dial_in import examine_listener
-from qmp_exporter.diagnose.examine import examine_all
 from qmp_exporter.diagnose.finding import Finding
 from qmp_exporter.diagnose.host import Host
-from qmp_exporter.diagnose.look import View, look, nobody, unwise
 from qmp_exporter.diagnose.nothing import no_vms
+from qmp_exporter.diagnose.preflight import View, nobody, preflight, unwise
 from qmp_exporter.diagnose.report import details, rights, summary, table
+from qmp_exporter.diagnose.run import examine_all
 
 DETAILED = 20  # targets in trouble whose details are told; what is wrong with all is most often one thing
 _SAME_IN_EACH_DIRECTORY = frozenset({"monitor", "mon", "qmp", "qemu", "exporter", "sock", "socket"})
@@ -116,7 +116,7 @@ def _harmless(line: str) -> str:
 
 
 def _warnings_of(target: Target, view: View) -> Iterator[str]:
-    finding = look(target, view) or nobody(target, view)
+    finding = preflight(target, view) or nobody(target, view)
     said = [] if finding is None or finding.is_good else [f"{target.socket}: {finding.problem}"]
     for text in (*said, *(f"{target.socket}: {text}" for text in unwise(target))):
         yield f"{target.name}: warning: {text}"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from qmp_exporter.diagnose.interview import Answer
+from qmp_exporter.diagnose.probe import ProbeResult
 
 GOOD = frozenset({"good", "watched"})
 
@@ -20,7 +20,7 @@ class Finding:
     problem: str = ""
     seen: tuple[str, ...] = ()
     mend: tuple[str, ...] = ()
-    answer: Answer | None = None
+    answer: ProbeResult | None = None
     process: str = ""  # behind the monitor
 
     @property

@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterator
 
 from qmp_exporter.config import Config
-from qmp_exporter.daemon.monitor.foreign import instance, owner
+from qmp_exporter.daemon.monitor.managed_sockets import instance, managing_tool
 from qmp_exporter.diagnose.arguments import QMP, uses, vm_name
 from qmp_exporter.diagnose.finding import Finding
+from qmp_exporter.diagnose.fixes import DIRECTORY, second_monitor
 from qmp_exporter.diagnose.host import Host, Process
-from qmp_exporter.diagnose.recipe import DIRECTORY, second_monitor
 
 _MANY = 5  # QEMUs, in a list for a person
 
@@ -45,7 +45,7 @@ def _next(config: Config, qemu: Process | None) -> Iterator[str]:
     found_by = next((entry.glob for entry in config.discover if _is_simple(entry.glob)), "")
     monitors = [use.socket for use in uses(qemu.argv) if use.listens and use.purpose == QMP] if qemu else []
     name = (qemu and vm_name(qemu.argv)) or "NAME"
-    if free := next((socket for socket in monitors if not owner(socket)), ""):
+    if free := next((socket for socket in monitors if not managing_tool(socket)), ""):
         yield f"A QEMU that runs, {name}, has a QMP monitor. If nothing else needs it, write in the configuration:"
         yield "  vms:"
         yield f"    - name: {name}"
@@ -53,7 +53,7 @@ def _next(config: Config, qemu: Process | None) -> Iterator[str]:
         yield "Or give it another one for the exporter alone, at its next cold start."
     else:
         yield "Give each VM a monitor for the exporter, at its next cold start."
-    managers_own = next(filter(owner, monitors), "")
+    managers_own = next(filter(managing_tool, monitors), "")
     yield from _recipe(managers_own, name, found_by)
     if not found_by:
         yield "And let the exporter find it. Write in the configuration:"
@@ -67,7 +67,7 @@ def _next(config: Config, qemu: Process | None) -> Iterator[str]:
 
 def _recipe(managers_own: str, name: str, found_by: str) -> tuple[str, ...]:
     """`managers_own`: the monitor of its manager, whose path may tell what the manager's commands call the VM."""
-    manager = owner(managers_own)
+    manager = managing_tool(managers_own)
     called = name if manager in {None, "libvirt"} else instance(managers_own) or name
     return second_monitor(called, manager, found_by.replace("*", called))
 

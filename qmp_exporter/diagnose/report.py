@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from qmp_exporter.config import Target
 from qmp_exporter.diagnose.access import User
 from qmp_exporter.diagnose.finding import Finding
-from qmp_exporter.diagnose.interview import Answer, Asked, Lack
+from qmp_exporter.diagnose.probe import Asked, Lack, ProbeResult
 
 WIDTH = 96  # columns
-_TITLES = 9  # columns
+_TITLES = 10  # columns
 _LISTED = 6  # metrics named where more fall away
 
 
@@ -19,12 +19,12 @@ def details(finding: Finding, beware: Sequence[str] = ()) -> Iterator[str]:
     yield ""
     if finding.problem:
         yield from _section("Problem" if not finding.is_good else "State", (finding.problem,))
-    yield from _section("Seen", finding.seen)
-    yield from _section("Mend", finding.mend)
+    yield from _section("Evidence", finding.seen)
+    yield from _section("Fix", finding.mend)
     if finding.answer is not None:
         yield from _answer(finding.answer, finding.process)
     yield from _section(
-        "Beware", [text[0].upper() + text[1:] + "." if not text.startswith("/") else text + "." for text in beware]
+        "Warning", [text[0].upper() + text[1:] + "." if not text.startswith("/") else text + "." for text in beware]
     )
 
 
@@ -45,7 +45,7 @@ def summary(found: Sequence[tuple[Target, Finding]]) -> str:
 def rights(user: User) -> str:
     """As whom it was looked at: root is let in everywhere, and learns nothing about others' rights."""
     if user.uid == 0:
-        return "Looked at as root, who may do everything. For another user's rights: --user NAME."
+        return "Checked as root, which bypasses permissions. For another user's rights: --user NAME."
     return f"Whose rights were looked at: {user.name}, {user.of}."
 
 
@@ -56,17 +56,17 @@ def _in_short(finding: Finding) -> str:
     return f"QEMU {answer.version}, {answer.series} series, slowest answer {_milliseconds(_slowest(answer.asked))}"
 
 
-def _answer(answer: Answer, process: str) -> Iterator[str]:
+def _answer(answer: ProbeResult, process: str) -> Iterator[str]:
     what = f'VM "{answer.name}", uuid {answer.uuid}' if answer.is_vm else "a qemu-storage-daemon"
     yield from _section("Answers", (f"QEMU {answer.version}, {what}", *([process] if process else ())))
     lacks = [f"{lack.command}: {_falls_away(lack)}" for lack in answer.lacks]
-    yield from _section("Lacks", lacks or ("nothing: it has every query that is asked",))
+    yield from _section("Missing", lacks or ("nothing: it has every query that is asked",))
     width = max((len(asked.command) for asked in answer.asked), default=0)
-    yield from _section("Takes", [f"  {asked.command:{width}}  {_timing(asked)}" for asked in answer.asked])
+    yield from _section("Latency", [f"  {asked.command:{width}}  {_timing(asked)}" for asked in answer.asked])
     groups = (f"{group} {series}" for group, _, series in answer.groups if series)
     families = sum(families for _, families, _ in answer.groups)
     yield from _section("Exports", (f"{answer.series} series of {families} metrics: {', '.join(groups)}",))
-    yield from _section("Such as", tuple(f"  {line}" for line in answer.lines))
+    yield from _section("Sample", tuple(f"  {line}" for line in answer.lines))
 
 
 def _falls_away(lack: Lack) -> str:

@@ -15,8 +15,8 @@ from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.sources import STATIC
+from qmp_exporter.daemon.web.access_control import ALLOW_ALL, AccessControl
 from qmp_exporter.daemon.web.exposition import Exposition
-from qmp_exporter.daemon.web.gate import EVERYBODY, Gate
 from qmp_exporter.daemon.web.http import Reload, application
 from qmp_exporter.daemon.web.listen import bound, listening
 from serving import Serve, Server
@@ -68,7 +68,7 @@ async def serve() -> AsyncIterator[Serve]:
             fleet.want(STATIC, (replace(target, poll_interval=NEVER) for target in targets))
             app = application(fleet, Exposition(fleet, stats), path, reload)
             (listener,) = await bound(["127.0.0.1:0"])
-            await served.enter_async_context(listening(app, [listener], Gate(EVERYBODY, stats), stats))
+            await served.enter_async_context(listening(app, [listener], AccessControl(ALLOW_ALL, stats), stats))
             if watch:
                 watching.append(group.create_task(fleet.run()))
             return Server(fleet, session, f"http://127.0.0.1:{listener.getsockname()[1]}")

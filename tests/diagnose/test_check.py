@@ -11,7 +11,7 @@ from qmp_exporter.config import parse
 from qmp_exporter.diagnose.access import User
 from qmp_exporter.diagnose.check import Found, find
 from qmp_exporter.diagnose.host import Host
-from qmp_exporter.diagnose.look import View
+from qmp_exporter.diagnose.preflight import View
 
 ROOT = User("root", 0, 0, frozenset({0}), "as a test says")
 NOBODY = User("nobody", 65534, 65534, frozenset({65534}), "as a test says")

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 FRESH = ROOT / "deploy" / "debian" / "config.yaml"
 PLAIN = ("/usr/bin/qemu-system-x86_64", "-name", "guest=web01", "-m", "256")
 ARGUMENTS = """\
-           -chardev socket,id=exporter,path=/run/qmp/{}.sock,server=on,wait=off \\
-           -mon chardev=exporter,mode=control
+            -chardev socket,id=exporter,path=/run/qmp/{}.sock,server=on,wait=off \\
+            -mon chardev=exporter,mode=control
 """
 
 
@@ -50,7 +50,7 @@ def test_a_qemu_that_runs_and_is_not_watched_is_told_with_what_it_needs() -> Non
 
 def test_a_monitor_that_nobody_needs_may_be_the_exporters() -> None:
     _, text = told(FRESH.read_text(), monitor("/srv/web01/monitor"))
-    assert "             - name: web01\n               socket: /srv/web01/monitor\n" in text
+    assert "              - name: web01\n                socket: /srv/web01/monitor\n" in text
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_many_qemus_are_counted() -> None:
 @pytest.mark.parametrize("config", ["vms:", "vms: []\ndiscover:\n", "files: [/nothing/*.yaml]"])
 def test_without_an_entry_of_discover_one_is_shown(config: str) -> None:
     _, text = told(config)
-    assert "           discover:\n             - glob: /run/qmp/*.sock\n" in text
+    assert "            discover:\n              - glob: /run/qmp/*.sock\n" in text
     assert "systemctl reload qmp-exporter" in text
 
 

@@ -240,9 +240,7 @@ class Link(QMPClient):
         reading = self._bh_loop_forever(self._bh_recv_message, "Reader")
         self._reader_task = asyncio.get_running_loop().create_task(reading)
         self._bh_tasks = self._reader_task  # type: ignore[assignment]  # of the library's gathering of two, one is left
-        self._set_state(
-            Runstate.RUNNING
-        )  # and no turn for the reader before connect() has seen it: it may be over by then
+        self._set_state(Runstate.RUNNING)  # no await here: connect() must see RUNNING first
 
     async def _bh_recv_message(self) -> None:
         """Wait for the next step of the handshake, or for the end of the session."""
@@ -313,7 +311,7 @@ class Link(QMPClient):
             return Unreachable("error", f"greeted, but did not negotiate within {NEGOTIATION_DEADLINE:.0f} s")
         if self.said:
             return Unreachable(
-                "error", f"speaks, but did not greet within {GREETING_DEADLINE:.0f} s: {excerpt(self.said)}"
+                "error", f"peer sent data but no QMP greeting within {GREETING_DEADLINE:.0f} s: {excerpt(self.said)}"
             )
         return Unreachable("busy", f"no greeting within {GREETING_DEADLINE:.0f} s: another client holds the monitor")
 

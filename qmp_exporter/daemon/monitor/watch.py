@@ -19,9 +19,9 @@ from qmp_exporter.core.family import Query
 from qmp_exporter.core.query_scheduler import PATIENCE
 from qmp_exporter.core.vm import Vm
 from qmp_exporter.core.wire import BadMessage, Event, Failure, Greeting, Message, Reply
-from qmp_exporter.daemon.monitor.door import Door
-from qmp_exporter.daemon.monitor.foreign import owner
+from qmp_exporter.daemon.monitor.connect_limiter import ConnectLimiter
 from qmp_exporter.daemon.monitor.link import Link, Unreachable, reason
+from qmp_exporter.daemon.monitor.managed_sockets import managing_tool
 from qmp_exporter.daemon.monitor.ownership import wrong_owner
 from qmp_exporter.daemon.monitor.process import peer_pid, read_process
 from qmp_exporter.daemon.selfstats import Selfstats
@@ -53,7 +53,7 @@ class Watch:
         dispatch: Dispatch,
         stats: Selfstats,
         chance: Callable[[], float],
-        door: Door | None = None,
+        door: ConnectLimiter | None = None,
     ) -> None:
         self.target = target
         unasked = frozenset() if target.query_block else {"query-block"}
@@ -62,7 +62,7 @@ class Watch:
         self._dispatch = dispatch
         self._stats = stats
         self._chance = chance
-        self._door = door or Door()
+        self._door = door or ConnectLimiter()
         self._wake = asyncio.Event()
         self._turn_at = float("inf")
         self._asked: dict[int, tuple[Query, float]] = {}
@@ -95,7 +95,7 @@ class Watch:
         )
         self.health = self.health._replace(retry_at=None)
         try:
-            async with self._door.entered():
+            async with self._door.slot():
                 self._leave_alone_what_is_not_ours()
                 greeting = await link.open()
         except Unreachable as failure:
@@ -163,7 +163,7 @@ class Watch:
 
     def _leave_alone_what_is_not_ours(self) -> None:
         """Looked at before each attempt: a link may lead elsewhere by now."""
-        manager = None if self.target.allow_shared_monitor else owner(self.target.socket)
+        manager = None if self.target.allow_shared_monitor else managing_tool(self.target.socket)
         if manager is not None:
             raise Unreachable("foreign", f"it is {manager}'s own monitor, which serves one client only")
         if why := wrong_owner(self.target.socket, self.target.owner):
@@ -238,7 +238,7 @@ class Watch:
     def _say_why_it_ended(self, error: BaseException | None, *, announced: bool) -> None:
         if error is None or isinstance(error, EOFError | OSError):
             why = reason(error) if error else "closed"
-            ended = "QEMU announced its end" if announced else "QEMU ended or let go of us without a word"
+            ended = "QEMU announced its end" if announced else "connection closed without a SHUTDOWN event"
             self.health = self.health._replace(reason=f"{ended} ({why})")
             if announced:
                 self._log.info("monitor lost", why=why, announced=True)

@@ -11,8 +11,8 @@ import structlog
 
 from qmp_exporter.catalog.identity import Identity
 from qmp_exporter.config import Listener
-from qmp_exporter.daemon.monitor.answer import DialledIn, Line
-from qmp_exporter.daemon.monitor.call import Call
+from qmp_exporter.daemon.monitor.dial_in_watch import DialledIn, Mailbox
+from qmp_exporter.daemon.monitor.inbound import InboundConnection
 from qmp_exporter.daemon.monitor.link import Unreachable, reason
 from qmp_exporter.daemon.monitor.process import started
 from qmp_exporter.daemon.selfstats import Selfstats
@@ -47,7 +47,7 @@ class _Vm:
 
     def __init__(self, target: DialledIn) -> None:
         self.target = target
-        self.call: Call | None = None
+        self.call: InboundConnection | None = None
         self.left_at = 0.0
         self.moved_at = float("-inf")  # from one of its lines to a newer one
 
@@ -61,7 +61,7 @@ class DialIn:
         self._stats = stats
         self.source = Source(DIAL_IN, f"listen {listener.socket}")
         self._vms: dict[str, _Vm] = {}
-        self._strangers: dict[Call, asyncio.Task[None]] = {}
+        self._strangers: dict[InboundConnection, asyncio.Task[None]] = {}
         self._room = asyncio.Event()
         self._news = asyncio.Event()
         self._troubles: dict[tuple[str, int | None, str], float] = {}
@@ -104,7 +104,7 @@ class DialIn:
             connection = await self._accept(own)
             if connection is None:
                 return
-            call = Call(connection, self._stats)
+            call = InboundConnection(connection, self._stats)
             self._strangers[call] = group.create_task(self._receive(call))
 
     async def _accept(self, own: OwnSocket) -> socket.socket | None:
@@ -144,16 +144,16 @@ class DialIn:
                 self._room.clear()
                 await self._room.wait()
 
-    async def _receive(self, call: Call) -> None:
+    async def _receive(self, call: InboundConnection) -> None:
         """A connection, from when it was accepted to its end."""
         vm = None
         try:
-            await call.introduce()
+            await call.identify()
             self._is_known(call)
             vm = self._admit(call)
             before, vm.call = vm.call, call
             self._news.set()
-            vm.target.line.ring(call)
+            vm.target.line.put(call)
             if before is not None:
                 await before.close()
             await call.over.wait()
@@ -181,13 +181,13 @@ class DialIn:
             self._fleet.want(self.source, there, grace=self._listener.grace)
             await asyncio.sleep(GATHER)
 
-    def _is_known(self, call: Call) -> None:
+    def _is_known(self, call: InboundConnection) -> None:
         self._strangers.pop(call, None)
         self._room.set()
 
     # --- who is let in
 
-    def _admit(self, call: Call) -> _Vm:
+    def _admit(self, call: InboundConnection) -> _Vm:
         """:raise Refused: it has no name, or one that is another's, or there are too many."""
         name = self._name(call.identity)
         vm = self._vms.get(name)
@@ -209,7 +209,7 @@ class DialIn:
         wanted = "-name or -uuid" if self._listener.name_from == "name" else "-uuid"
         raise Refused("nameless", f"nothing to name it by: start QEMU with {wanted}")
 
-    def _compare(self, name: str, vm: _Vm, old: Call, new: Call) -> None:
+    def _compare(self, name: str, vm: _Vm, old: InboundConnection, new: InboundConnection) -> None:
         """Of two lines of one VM the newer one stays; of two VMs with one name the one that is there."""
         if not _is_same(old, new):
             raise Refused("name_taken", f"another VM that is connected has the name {name}")
@@ -227,9 +227,9 @@ class DialIn:
     def _target(self, name: str) -> DialledIn:
         shared = self._listener.shared
         values = {field.name: getattr(shared, field.name) for field in fields(shared)}
-        return DialledIn(**values | {"name": name, "socket": self._listener.socket}, line=Line())
+        return DialledIn(**values | {"name": name, "socket": self._listener.socket}, line=Mailbox())
 
-    def _turn_away(self, call: Call, why: str, text: str) -> None:
+    def _turn_away(self, call: InboundConnection, why: str, text: str) -> None:
         self._stats.dial_in_refused.labels(why).inc()
         trouble = why, call.pid, call.identity.name
         now = time.monotonic()
@@ -257,14 +257,14 @@ async def _readable(listener: socket.socket) -> bool:
     return True
 
 
-def _is_same(one: Call, other: Call) -> bool:
+def _is_same(one: InboundConnection, other: InboundConnection) -> bool:
     """One VM: with one uuid; where it has none, in one process."""
     if one.identity != other.identity:
         return False
     return bool(one.identity.uuid) or (one.pid is not None and one.pid == other.pid)
 
 
-def _is_newer(new: Call, old: Call) -> bool | None:
+def _is_newer(new: InboundConnection, old: InboundConnection) -> bool | None:
     """Whether its process is: a VM that moves to another process has two for a while.  None if nobody can tell."""
     before, after = (started(call.pid) if call.pid is not None else None for call in (old, new))
     if before is None or after is None or before == after:

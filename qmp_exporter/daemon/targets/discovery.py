@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from qmp_exporter.config import Discover, Target, socket_address, vm_name
 from qmp_exporter.daemon.monitor.ownership import wrong_owner
-from qmp_exporter.daemon.targets.looking import Refused, Seen, listing
+from qmp_exporter.daemon.targets.source_poller import Refused, ScanResult, listing
 from qmp_exporter.daemon.targets.sources import DISCOVER, Source
 
 
@@ -15,7 +15,7 @@ def discovered(entry: Discover) -> Source:
     return Source(DISCOVER, f"discover {entry.glob}")
 
 
-def look(entry: Discover) -> Seen:
+def scan(entry: Discover) -> ScanResult:
     """2,000 sockets take 30 ms.
 
     :raise OSError: the directory cannot be read.
@@ -33,7 +33,7 @@ def look(entry: Discover) -> Seen:
                 refused.append(Refused(path, "denied", "no permission to look at it"))
             except OSError:
                 continue  # a link to nothing, or it has just gone
-    return Seen(targets, refused)
+    return ScanResult(targets, refused)
 
 
 class _Unfit(Exception):

@@ -12,13 +12,13 @@ import structlog
 from qmp_exporter.catalog import CATALOG, without
 from qmp_exporter.config import Target
 from qmp_exporter.core.page import Page
-from qmp_exporter.daemon.guard import guard
-from qmp_exporter.daemon.monitor.answer import Answer, DialledIn
-from qmp_exporter.daemon.monitor.door import Door
+from qmp_exporter.daemon.cooperative import YieldBudget
+from qmp_exporter.daemon.monitor.connect_limiter import ConnectLimiter
+from qmp_exporter.daemon.monitor.dial_in_watch import DialInWatch, DialledIn
 from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.supervisor import restart_on_crash
 from qmp_exporter.daemon.targets.sources import Collision, Source, Sources
-from qmp_exporter.daemon.turn import Turn
 
 MEETINGS = 4  # VMs met or left before the event loop gets a turn: most of the work with each, some 3 ms, comes then
 
@@ -34,7 +34,7 @@ class Fleet:
     def __init__(self, stats: Selfstats) -> None:
         self._stats = stats
         self._sources = Sources()
-        self._door = Door()
+        self._door = ConnectLimiter()
         self._watches: dict[str, Watch] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -113,11 +113,11 @@ class Fleet:
     async def refresh(self) -> None:
         """Bring the page up to date with every VM."""
         started = time.monotonic()
-        turn = Turn()
+        turn = YieldBudget()
         for watch in tuple(self._watches.values()):
             if self._watches.get(watch.target.name) is watch:  # it may have ended while this waited for its turn
                 self._render(watch)
-            await turn.give_way()
+            await turn.checkpoint()
         self._stats.render_seconds.set(time.monotonic() - started)
 
     def _render(self, watch: Watch) -> None:
@@ -191,14 +191,14 @@ class Fleet:
         self._stats.count_collisions(collision.same for collision in collisions)
 
 
-def _watch_of(target: Target, stats: Selfstats, door: Door) -> Watch:
+def _watch_of(target: Target, stats: Selfstats, door: ConnectLimiter) -> Watch:
     dispatch = without(target.disabled, target.kvm_stats)
     if isinstance(target, DialledIn):
-        return Answer(target, dispatch, stats, random.random)
+        return DialInWatch(target, dispatch, stats, random.random)
     return Watch(target, dispatch, stats, random.random, door)
 
 
 async def _watch(watch: Watch, after: "asyncio.Task[None] | None") -> None:
     if after is not None:
         await asyncio.wait([after])  # a monitor serves one client
-    await guard(watch.run, vm=watch.target.name)
+    await restart_on_crash(watch.run, vm=watch.target.name)

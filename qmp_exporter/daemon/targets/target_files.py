@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qmp_exporter.config import ConfigError, Known, Target, load_targets
-from qmp_exporter.daemon.stamp import Stamp, stamp
-from qmp_exporter.daemon.targets.looking import Refused, Seen, listing
+from qmp_exporter.daemon.fingerprint import Stamp, file_fingerprint
+from qmp_exporter.daemon.targets.source_poller import Refused, ScanResult, listing
 
 
 class _Read(NamedTuple):
@@ -23,7 +23,7 @@ class TargetFiles:
         self._known = known
         self._read: dict[str, _Read] = {}
 
-    def look(self, globs: tuple[str, ...], defaults: Target) -> Seen:
+    def scan(self, globs: tuple[str, ...], defaults: Target) -> ScanResult:
         """`defaults`: what a target leaves open.
 
         :raise OSError: a directory cannot be read.
@@ -36,7 +36,7 @@ class TargetFiles:
         self._read = {path: read for path in paths if (read := self._up_to_date(path, defaults))}
         targets = [target for targets in self.by_file.values() for target in targets]
         refused += [Refused(path, "mistake", why) for path, read in self._read.items() for why in read.errors]
-        return Seen(targets, refused)
+        return ScanResult(targets, refused)
 
     @property
     def by_file(self) -> Mapping[str, tuple[Target, ...]]:
@@ -45,7 +45,7 @@ class TargetFiles:
 
     def _up_to_date(self, path: str, defaults: Target) -> _Read | None:
         before = self._read.get(path)
-        now = stamp(path)
+        now = file_fingerprint(path)
         if now is None:
             return None  # a link to nothing, or it has just gone
         if before and before.stamp == now and before.defaults == defaults:

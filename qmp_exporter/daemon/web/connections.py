@@ -22,7 +22,7 @@ from aiohttp.typedefs import Handler
 
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.web import plain
-from qmp_exporter.daemon.web.gate import Gate
+from qmp_exporter.daemon.web.access_control import AccessControl
 
 HEADER_BYTES: Final = 32 << 10  # Prometheus sends 300, a browser with its neighbours' cookies 8,000
 SLICE: Final = 64 << 10  # bytes written at once, and the most that waits in a transport's buffer
@@ -62,7 +62,7 @@ _PHASES: Final = tuple(Phase)
 class Connection(asyncio.Protocol):
     """Hands on to aiohttp's handler what the transport says, and pushes the deadline forward."""
 
-    def __init__(self, handler: asyncio.Protocol, gate: Gate, limits: Limits) -> None:
+    def __init__(self, handler: asyncio.Protocol, gate: AccessControl, limits: Limits) -> None:
         self.phase = Phase.REQUEST
         self.kept = False
         self.owed = 0  # bytes of the answer under way
@@ -125,7 +125,7 @@ class Connections:
     """All connections of one server."""
 
     def __init__(
-        self, make_handler: Callable[[], asyncio.Protocol], gate: Gate, stats: Selfstats, limits: Limits
+        self, make_handler: Callable[[], asyncio.Protocol], gate: AccessControl, stats: Selfstats, limits: Limits
     ) -> None:
         self._make_handler = make_handler
         self._gate = gate
@@ -240,5 +240,5 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as error:
         return web.Response(status=error.status, reason=error.reason, body=error.body, headers=error.headers)
     except Exception:
-        log.exception("a bug in the exporter spoilt an answer", path=request.path)
+        log.exception("internal error while handling a request", path=request.path)
         return web.Response(status=500, text="a bug in the exporter spoilt this answer; its log tells more\n")

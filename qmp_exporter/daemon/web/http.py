@@ -8,7 +8,7 @@ from aiohttp import web
 from qmp_exporter.core.negotiate import OPENMETRICS, TEXT, wants_gzip, wants_openmetrics
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.web.exposition import Exposition
-from qmp_exporter.daemon.web.page import NO_STORE, routes
+from qmp_exporter.daemon.web.ui import NO_STORE, routes
 
 Reload = Callable[[], Awaitable[Sequence[str]]]
 

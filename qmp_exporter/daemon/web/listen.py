@@ -11,11 +11,11 @@ from pathlib import Path
 
 from aiohttp import web, web_response
 
-from qmp_exporter.daemon.guard import guard
 from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.supervisor import restart_on_crash
 from qmp_exporter.daemon.targets.own_socket import make_way
+from qmp_exporter.daemon.web.access_control import AccessControl
 from qmp_exporter.daemon.web.connections import LIMITS, Connections, Limits
-from qmp_exporter.daemon.web.gate import Gate
 
 SHUTDOWN_GRACE = 1.0  # seconds for answers under way; aiohttp waits for it twice
 BACKLOG = 128  # connections that the kernel holds until they are accepted
@@ -42,7 +42,11 @@ class AddressError(ValueError):
 
 @contextlib.asynccontextmanager
 async def listening(
-    app: web.Application, listeners: Sequence[socket.socket], gate: Gate, stats: Selfstats, limits: Limits = LIMITS
+    app: web.Application,
+    listeners: Sequence[socket.socket],
+    gate: AccessControl,
+    stats: Selfstats,
+    limits: Limits = LIMITS,
 ) -> AsyncIterator[None]:
     """Serve on all of these sockets, which are closed in the end."""
     runner = web.AppRunner(
@@ -68,7 +72,7 @@ async def listening(
         await runner.setup()
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(connections.accept(listener, group)) for listener in listeners]
-            running.append(group.create_task(guard(gate.run)))
+            running.append(group.create_task(restart_on_crash(gate.run)))
             try:
                 yield
             finally:

@@ -16,7 +16,7 @@ from typing import Final
 
 import bcrypt
 
-from qmp_exporter.daemon.aside import aside
+from qmp_exporter.daemon.threads import run_in_daemon_thread
 
 LINE: Final = 8  # who may stand in one address' line
 REMEMBERED: Final = 256  # wrong ones, so that a scraper with an old password costs little
@@ -72,7 +72,9 @@ class Passwords:
             return known
         # A user that there is not costs the same time as one that there is, and is refused after it.
         hashed = self.users.get(user) or next(iter(self.users.values()))
-        right = await aside(partial(bcrypt.checkpw, password[:BCRYPT_BYTES], hashed)) and user in self.users
+        right = (
+            await run_in_daemon_thread(partial(bcrypt.checkpw, password[:BCRYPT_BYTES], hashed)) and user in self.users
+        )
         if right:
             self._right[user] = digest
         else:

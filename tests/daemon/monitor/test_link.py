@@ -248,7 +248,7 @@ async def test_who_speaks_another_protocol_is_not_called_busy_and_is_quoted(
 
     monkeypatch.setattr(link_module, "GREETING_DEADLINE", 0.3)
     link = ear.link(await peer(serve))
-    with pytest.raises(Unreachable, match=r"did not greet.*QEMU 7\.2\.22 monitor") as failure:
+    with pytest.raises(Unreachable, match=r"no QMP greeting.*QEMU 7\.2\.22 monitor") as failure:
         await link.open()
     assert failure.value.state == "error"
     assert link.said.endswith(b"(qemu) ")

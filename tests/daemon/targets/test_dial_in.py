@@ -14,8 +14,8 @@ import pytest
 
 from qmp_exporter.config import Listener, Target
 from qmp_exporter.core.vm import Vm
-from qmp_exporter.daemon import guard
-from qmp_exporter.daemon.monitor import call as call_module
+from qmp_exporter.daemon import supervisor
+from qmp_exporter.daemon.monitor import inbound as call_module
 from qmp_exporter.daemon.monitor import link as link_module
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets import dial_in as dial_in_module
@@ -170,7 +170,7 @@ async def test_what_happens_before_it_is_known_who_it_is_counts(exporter: Export
 async def test_a_bug_of_ours_leaves_no_connection_that_nobody_watches(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(guard, "RESTART", 0.0)
+    monkeypatch.setattr(supervisor, "RESTART", 0.0)
     event = Vm.event
 
     def stumble(*_arguments: object) -> None:

@@ -11,8 +11,8 @@ import pytest
 from parts import need_root
 from qmp_exporter.config import Config, Discover, Target, parse
 from qmp_exporter.daemon.monitor.ownership import wrong_owner
-from qmp_exporter.daemon.targets import looking
-from qmp_exporter.daemon.targets.discovery import look
+from qmp_exporter.daemon.targets import source_poller
+from qmp_exporter.daemon.targets.discovery import scan
 
 Bind = Callable[..., None]
 ME = os.getuid()
@@ -44,27 +44,27 @@ def entry(directory: Path, glob: str = "*", more: str = "") -> Discover:
 
 
 def names(found: Discover) -> list[str]:
-    return [target.name for target in look(found).targets]
+    return [target.name for target in scan(found).targets]
 
 
 def refusals(found: Discover) -> dict[str, tuple[str, str]]:
-    return {Path(what).name: (reason, why) for what, reason, why in look(found).refused}
+    return {Path(what).name: (reason, why) for what, reason, why in scan(found).refused}
 
 
 def test_a_directory_that_cannot_be_read_any_more_while_it_is_looked_through_is_not_taken_for_empty(
     directory: Path, bind: Bind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bind("web01.sock")
-    times = iter([looking.os.scandir])
+    times = iter([source_poller.os.scandir])
 
     def scandir(path: str) -> object:
         for first in times:
             return first(path)
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(looking.os, "scandir", scandir)
+    monkeypatch.setattr(source_poller.os, "scandir", scandir)
     with pytest.raises(PermissionError):
-        look(entry(directory, "*.sock"))
+        scan(entry(directory, "*.sock"))
     monkeypatch.undo()
     assert names(entry(directory, "*.sock")) == ["web01"]
 
@@ -72,7 +72,7 @@ def test_a_directory_that_cannot_be_read_any_more_while_it_is_looked_through_is_
 def test_a_socket_is_a_target_with_what_the_entry_says_of_it(directory: Path, bind: Bind) -> None:
     bind("web02.sock", "web01.sock")
     labels = "labels: {tenant: acme}\nquery_block: false\nallow_shared_monitor: true"
-    assert look(entry(directory, "*.sock", labels)).targets == [
+    assert scan(entry(directory, "*.sock", labels)).targets == [
         Target(name, f"{directory}/{name}.sock", {"tenant": "acme"}, allow_shared_monitor=True, query_block=False)
         for name in ("web01", "web02")
     ]
@@ -90,7 +90,7 @@ def test_only_sockets_count_and_of_the_rest_nothing_is_said(directory: Path, bin
     (directory / "web01.d").mkdir()
     (directory / "nothing").symlink_to(directory / "gone")
     os.mkfifo(directory / "pipe")  # opening it would hang
-    found = look(entry(directory))
+    found = scan(entry(directory))
     assert [target.name for target in found.targets] == ["web01"]
     assert found.refused == []
 
@@ -98,7 +98,7 @@ def test_only_sockets_count_and_of_the_rest_nothing_is_said(directory: Path, bin
 @pytest.mark.parametrize("exclude", ["*-tmp.sock", "/*/web01-tmp.sock"])
 def test_what_is_excluded_by_its_name_or_its_path_is_no_target(directory: Path, bind: Bind, exclude: str) -> None:
     bind("web01.sock", "web01-tmp.sock")
-    found = look(entry(directory, more=f"exclude: ['{exclude}']"))
+    found = scan(entry(directory, more=f"exclude: ['{exclude}']"))
     assert [target.name for target in found.targets] == ["web01"]
     assert found.refused == []
 
@@ -121,7 +121,7 @@ def test_a_socket_behind_a_link_is_a_target(directory: Path, bind: Bind) -> None
 )
 def test_a_name_that_is_no_text_is_refused(directory: Path, bind: Bind, name: str | bytes, why: str) -> None:
     bind("web01.sock", name)
-    found = look(entry(directory))
+    found = scan(entry(directory))
     assert [target.name for target in found.targets] == ["web01"]
     ((_, reason, text),) = found.refused
     assert reason == "name"
@@ -168,7 +168,7 @@ def test_a_link_of_somebody_else_is_refused_even_to_a_socket_of_the_owner(direct
 
 
 def test_a_directory_that_is_not_there_has_no_vms(directory: Path) -> None:
-    assert look(entry(directory, "nothing/*.sock")).targets == []
+    assert scan(entry(directory, "nothing/*.sock")).targets == []
 
 
 @pytest.mark.usefixtures("root")
@@ -178,7 +178,7 @@ def test_a_directory_that_cannot_be_read_is_not_an_empty_one(directory: Path, bi
     os.seteuid(65534)
     try:
         with pytest.raises(PermissionError):
-            look(entry(directory))
+            scan(entry(directory))
     finally:
         os.seteuid(0)
 
@@ -197,8 +197,8 @@ def test_a_directory_that_may_be_listed_and_not_entered_is_told(directory: Path,
 def test_a_directory_full_of_rubbish_fills_no_memory(
     directory: Path, bind: Bind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(looking, "MOST", 3)
+    monkeypatch.setattr(source_poller, "MOST", 3)
     bind("a", "b", "c", "d")
-    found = look(entry(directory))
+    found = scan(entry(directory))
     assert len(found.targets) == 3
     assert [reason for _, reason, _ in found.refused] == ["many"]

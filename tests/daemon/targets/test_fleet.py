@@ -8,7 +8,7 @@ import pytest
 
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.config import Target
-from qmp_exporter.daemon import guard
+from qmp_exporter.daemon import supervisor
 from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
@@ -135,7 +135,7 @@ async def test_a_target_that_comes_later_does_not_take_the_readiness_back(fleet:
 async def test_a_bug_in_one_watch_ends_no_other_and_it_begins_anew(
     fleet: Running, target: Target, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(guard, "RESTART", 0.05)
+    monkeypatch.setattr(supervisor, "RESTART", 0.05)
     real, stumbled = Watch.run, asyncio.Event()
 
     async def stumble_once(watch: Watch) -> None:

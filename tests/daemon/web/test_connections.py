@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 
 from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.web.access_control import ALLOW_ALL, AccessControl
 from qmp_exporter.daemon.web.connections import HEADER_BYTES, LIMITS, Limits
-from qmp_exporter.daemon.web.gate import EVERYBODY, Gate
 from qmp_exporter.daemon.web.listen import bound, listening
 from watching import PATIENCE, eventually
 
@@ -101,7 +101,7 @@ async def serving(limits: Limits) -> AsyncIterator[Server]:
     stats = Selfstats()
     with contextlib.ExitStack() as peers:
         (listener,) = await bound(["127.0.0.1:0"])
-        async with listening(app, [listener], Gate(EVERYBODY, stats), stats, limits):
+        async with listening(app, [listener], AccessControl(ALLOW_ALL, stats), stats, limits):
             yield Server(listener.getsockname(), stats, peers)
 
 

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from qmp_exporter import __version__
 from qmp_exporter.config import Target
-from qmp_exporter.daemon import turn
+from qmp_exporter.daemon import cooperative
 from qmp_exporter.daemon.targets.sources import DIAL_IN, FILES, Source
 from qmp_exporter.revision import revision
 from qmp_exporter.simulator import Monitor, SimulatedVm
@@ -151,7 +151,7 @@ async def many(directory: Path) -> AsyncIterator[list[Monitor]]:
 
 async def test_a_large_page_is_whole(serve: Serve, many: list[Monitor], monkeypatch: pytest.MonkeyPatch) -> None:
     """It is made in many turns of the event loop, between which the VMs go on."""
-    monkeypatch.setattr(turn, "LONGEST", 0.0)
+    monkeypatch.setattr(cooperative, "LONGEST", 0.0)
     server = await serve(*(Target(monitor.vm.name, str(monitor.address)) for monitor in many), watch=True)
     up = [f'qemu_up{{vm="{monitor.vm.name}"}} 1.0\n'.encode() for monitor in many]
 

@@ -11,8 +11,8 @@ from qmp_exporter.config import Target
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.sources import STATIC
+from qmp_exporter.daemon.web.access_control import ALLOW_ALL, AccessControl
 from qmp_exporter.daemon.web.exposition import Exposition
-from qmp_exporter.daemon.web.gate import EVERYBODY, Gate
 from qmp_exporter.daemon.web.http import application
 from qmp_exporter.daemon.web.listen import AddressError, bound, listening, named
 
@@ -30,7 +30,7 @@ async def test_it_listens_on_several_addresses_at_once(directory: Path) -> None:
     listeners = await bound(["127.0.0.1:0", "[::1]:0", f"unix:{unix}"])
     four, six, path = map(named, listeners)
     assert path == f"unix:{unix}"
-    async with listening(app, listeners, Gate(EVERYBODY, stats), stats):
+    async with listening(app, listeners, AccessControl(ALLOW_ALL, stats), stats):
         async with aiohttp.ClientSession() as session:
             for address in (four, six):
                 async with session.get(f"http://{address}/-/healthy") as response:
@@ -47,7 +47,7 @@ async def test_a_port_alone_means_every_address() -> None:
     listeners = await bound([":0"])
     everywhere = named(listeners[0]), named(listeners[1])
     addresses = [address.replace("0.0.0.0", "127.0.0.1").replace("::", "::1") for address in everywhere]  # noqa: S104
-    async with listening(app, listeners, Gate(EVERYBODY, stats), stats), aiohttp.ClientSession() as session:
+    async with listening(app, listeners, AccessControl(ALLOW_ALL, stats), stats), aiohttp.ClientSession() as session:
         for address in addresses:
             async with session.get(f"http://{address}/-/healthy") as response:
                 assert response.status == 200
@@ -59,7 +59,7 @@ async def test_a_unix_socket_that_was_left_behind_is_taken_over_but_never_a_file
     with socket.socket(socket.AF_UNIX) as left_behind:
         left_behind.bind(str(path))
     app, stats = an_application()
-    async with listening(app, await bound([f"unix:{path}"]), Gate(EVERYBODY, stats), stats):
+    async with listening(app, await bound([f"unix:{path}"]), AccessControl(ALLOW_ALL, stats), stats):
         assert path.is_socket()
     (directory / "file").touch()
     with pytest.raises(OSError, match="File exists"):

@@ -14,8 +14,8 @@ from aiohttp import web
 
 from certificates import Authority
 from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.web.access_control import AccessControl, rules
 from qmp_exporter.daemon.web.connections import HEADER_BYTES, LIMITS, Limits
-from qmp_exporter.daemon.web.gate import Gate, rules
 from qmp_exporter.daemon.web.listen import bound, listening
 from watching import PATIENCE, eventually
 
@@ -78,7 +78,7 @@ def at(tmp_path: Path) -> Path:
 async def port(at: Path, limits: Limits = LIMITS) -> AsyncIterator[Port]:
     stats = Selfstats()
     (listener,) = await bound(["127.0.0.1:0"])
-    async with listening(web.Application(), [listener], Gate(rules(at / "web.yml"), stats), stats, limits):
+    async with listening(web.Application(), [listener], AccessControl(rules(at / "web.yml"), stats), stats, limits):
         yield Port(listener.getsockname(), stats)
 
 

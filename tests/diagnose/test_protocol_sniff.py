@@ -2,7 +2,7 @@
 
 import pytest
 
-from qmp_exporter.diagnose.voice import SHOWN, recognize, shown
+from qmp_exporter.diagnose.protocol_sniff import SHOWN, recognize, shown
 
 
 @pytest.mark.parametrize(

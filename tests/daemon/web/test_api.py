@@ -15,7 +15,7 @@ from qmp_exporter import __version__
 from qmp_exporter.catalog.reference import reference
 from qmp_exporter.config import Target
 from qmp_exporter.daemon.targets.sources import DIAL_IN, Source
-from qmp_exporter.daemon.web import overview
+from qmp_exporter.daemon.web import api
 from qmp_exporter.simulator import Monitor, SimulatedVm
 from qmp_exporter.simulator.faults import HangUp
 from serving import Serve, Server
@@ -26,7 +26,7 @@ PATH = "/api/v1/targets"
 
 @pytest.fixture(autouse=True)
 def _always_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overview, "FRESH", 0.0)
+    monkeypatch.setattr(api, "FRESH", 0.0)
 
 
 async def data(server: Server) -> Any:
@@ -89,7 +89,7 @@ async def test_how_a_session_ended_is_told_until_the_next_attempt(
     assert "retry_at" not in up["monitor"]
     monitor.inject(HangUp())
     lost = await tells(server, state="connecting")
-    assert lost["monitor"]["reason"].startswith("QEMU ended or let go of us without a word (")
+    assert lost["monitor"]["reason"].startswith("connection closed without a SHUTDOWN event (")
     assert lost["monitor"]["since"] >= up["monitor"]["since"]
     async with asyncio.timeout(10):
         while "retry_at" not in (await told(server))["monitor"]:
@@ -135,7 +135,7 @@ async def test_a_fleets_answer_is_whole(serve: Serve) -> None:
 
 
 async def test_however_many_ask_it_is_made_once_a_second(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overview, "FRESH", 3600.0)
+    monkeypatch.setattr(api, "FRESH", 3600.0)
     server = await serve(Target("web01", "/run/nothing.sock"))
     answers = await asyncio.gather(*(server.ask(PATH) for _ in range(10)))
     assert len({body for _, body in answers}) == 1

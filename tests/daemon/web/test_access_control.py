@@ -15,8 +15,8 @@ from aiohttp import web
 
 from certificates import Authority, Pair
 from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.web.access_control import AccessControl, rules
 from qmp_exporter.daemon.web.connections import LIMITS, Limits
-from qmp_exporter.daemon.web.gate import Gate, rules
 from qmp_exporter.daemon.web.listen import bound, listening
 from watching import eventually
 
@@ -33,7 +33,7 @@ def password(user: str, word: str) -> dict[str, str]:
 class Site:
     """A server with a web configuration in a directory."""
 
-    def __init__(self, directory: Path, gate: Gate, stats: Selfstats) -> None:
+    def __init__(self, directory: Path, gate: AccessControl, stats: Selfstats) -> None:
         self.gate = gate
         self.asked = 0
         self.url = ""
@@ -66,7 +66,7 @@ class Site:
 async def site(directory: Path, text: str, limits: Limits = LIMITS) -> AsyncIterator[Site]:
     (directory / "web.yml").write_text(text)
     stats = Selfstats()
-    gate = Gate(rules(directory / "web.yml"), stats)
+    gate = AccessControl(rules(directory / "web.yml"), stats)
     served = Site(directory, gate, stats)
 
     async def answer(_request: web.Request) -> web.Response:

@@ -7,24 +7,24 @@ from typing import Final
 
 from qmp_exporter.catalog import CATALOG, OPTIONAL
 from qmp_exporter.config import Config, Known
-from qmp_exporter.daemon.guard import guard
 from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.supervisor import restart_on_crash
 from qmp_exporter.daemon.targets.dial_in import DialIn
-from qmp_exporter.daemon.targets.discovery import discovered, look
+from qmp_exporter.daemon.targets.discovery import discovered, scan
 from qmp_exporter.daemon.targets.fleet import Fleet
-from qmp_exporter.daemon.targets.looking import Looking
+from qmp_exporter.daemon.targets.source_poller import SourcePoller
 from qmp_exporter.daemon.targets.sources import FILES, STATIC, Source
 from qmp_exporter.daemon.targets.target_files import TargetFiles
 
 KNOWN: Final = Known({label.name for family in CATALOG.families for label in family.labels}, OPTIONAL)
 
 
-class Configured:
+class Reconciler:
     def __init__(self, config: Config, fleet: Fleet, stats: Selfstats) -> None:
         self._fleet = fleet
         self._stats = stats
         self._files = TargetFiles(KNOWN)
-        self._lookings: dict[Hashable, Looking | DialIn] = {}
+        self._lookings: dict[Hashable, SourcePoller | DialIn] = {}
         self._running: dict[Hashable, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self.apply(config)
@@ -55,27 +55,27 @@ class Configured:
             if self._group is not None:
                 self._start(self._group, key, after=ending.get(self._lookings[key].source))
 
-    def _wanted(self, config: Config) -> dict[Hashable, Looking | DialIn]:
+    def _wanted(self, config: Config) -> dict[Hashable, SourcePoller | DialIn]:
         """What it looks for, by everything that makes a difference to it."""
-        wanted: dict[Hashable, Looking | DialIn] = {}
+        wanted: dict[Hashable, SourcePoller | DialIn] = {}
         for entry in config.discover:
-            wanted[entry] = Looking(discovered(entry), partial(look, entry), entry.grace, self._fleet, self._stats)
+            wanted[entry] = SourcePoller(discovered(entry), partial(scan, entry), entry.grace, self._fleet, self._stats)
         for listener in config.listen:
             wanted[listener] = DialIn(listener, self._fleet, self._stats)
         if config.files:
             key = config.files, config.defaults
-            wanted[key] = Looking(FILES, partial(self._files.look, *key), 0.0, self._fleet, self._stats)
+            wanted[key] = SourcePoller(FILES, partial(self._files.scan, *key), 0.0, self._fleet, self._stats)
         return wanted
 
     def _start(self, group: asyncio.TaskGroup, key: Hashable, after: "asyncio.Task[None] | None" = None) -> None:
         self._running[key] = group.create_task(self._look(self._lookings[key], after))
 
-    async def _look(self, looking: Looking | DialIn, after: "asyncio.Task[None] | None") -> None:
+    async def _look(self, looking: SourcePoller | DialIn, after: "asyncio.Task[None] | None") -> None:
         if after is not None:
             await asyncio.wait([after])  # only one can listen at a path
-        await guard(partial(self._run, looking), source=looking.source.name)
+        await restart_on_crash(partial(self._run, looking), source=looking.source.name)
 
-    async def _run(self, looking: Looking | DialIn) -> None:
+    async def _run(self, looking: SourcePoller | DialIn) -> None:
         try:
             await looking.run()
         except Exception:

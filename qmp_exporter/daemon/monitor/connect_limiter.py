@@ -8,12 +8,12 @@ AT_ONCE = 64  # handshakes; each takes some milliseconds of CPU with the queries
 LONGEST = 0.25  # seconds; a monitor that is held by somebody else says nothing for much longer
 
 
-class Door:
+class ConnectLimiter:
     def __init__(self) -> None:
         self._room = asyncio.Semaphore(AT_ONCE)
 
     @asynccontextmanager
-    async def entered(self) -> AsyncIterator[None]:
+    async def slot(self) -> AsyncIterator[None]:
         """Wait for room, and take it until the end or for LONGEST."""
         await self._room.acquire()
         inside = True

@@ -10,17 +10,17 @@ import pytest
 
 from qmp_exporter.config import Config, parse
 from qmp_exporter.daemon.reload import Reload
-from qmp_exporter.daemon.targets import looking
-from qmp_exporter.daemon.targets.configured import KNOWN, Configured
+from qmp_exporter.daemon.targets import source_poller
+from qmp_exporter.daemon.targets.reconciler import KNOWN, Reconciler
 from qmp_exporter.simulator import DiallingMonitor, Monitor, SimulatedVm
 from watching import Running, connections, eventually
 
-Configure = Callable[[str], Configured]
+Configure = Callable[[str], Reconciler]
 
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(looking, "PAUSE", 0.01)
+    monkeypatch.setattr(source_poller, "PAUSE", 0.01)
 
 
 def read(text: str) -> Config:
@@ -33,8 +33,8 @@ async def configure(fleet: Running) -> AsyncIterator[Configure]:
     async with asyncio.TaskGroup() as group:
         tasks = []
 
-        def start(text: str) -> Configured:
-            configured = Configured(read(text), fleet, fleet.stats)
+        def start(text: str) -> Reconciler:
+            configured = Reconciler(read(text), fleet, fleet.stats)
             tasks.append(group.create_task(configured.run()))
             return configured
 
@@ -166,15 +166,15 @@ async def test_a_file_system_that_hangs_holds_nobody_else(
     fleet: Running, configure: Configure, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = threading.Event()
-    glob = looking.glob.iglob
+    glob = source_poller.glob.iglob
 
     def hang(pattern: str) -> object:
         if "/slow/" in pattern:
             answers.wait()
         return glob(pattern)
 
-    monkeypatch.setattr(looking, "SLOW", 0.01)
-    monkeypatch.setattr(looking.glob, "iglob", hang)
+    monkeypatch.setattr(source_poller, "SLOW", 0.01)
+    monkeypatch.setattr(source_poller.glob, "iglob", hang)
     (directory / "slow").mkdir()
     async with (
         Monitor(SimulatedVm("web01"), directory / "web01.sock"),
@@ -200,7 +200,7 @@ async def test_a_directory_that_cannot_be_read_for_a_while_ends_no_watch(
     fleet: Running, configure: Configure, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = threading.Event()
-    scandir = looking.os.scandir
+    scandir = source_poller.os.scandir
 
     def fail(path: str) -> object:
         failed.set()
@@ -209,12 +209,12 @@ async def test_a_directory_that_cannot_be_read_for_a_while_ends_no_watch(
     configure(discover(directory, "grace: 0s"))
     async with Monitor(SimulatedVm("web01"), directory / "web01.sock"):
         await up(fleet, "web01")
-        monkeypatch.setattr(looking.os, "scandir", fail)
+        monkeypatch.setattr(source_poller.os, "scandir", fail)
         await eventually(failed.is_set)
         failed.clear()
         await eventually(failed.is_set)
         assert list(fleet.watches) == ["web01"]
-        monkeypatch.setattr(looking.os, "scandir", scandir)
+        monkeypatch.setattr(source_poller.os, "scandir", scandir)
 
 
 async def test_a_file_of_targets_is_followed(fleet: Running, configure: Configure, directory: Path) -> None:
@@ -253,9 +253,9 @@ async def test_a_file_system_that_hangs_is_seen_until_it_answers(
     fleet: Running, configure: Configure, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = threading.Event()
-    glob = looking.glob.iglob
-    monkeypatch.setattr(looking, "SLOW", 0.01)
-    monkeypatch.setattr(looking.glob, "iglob", lambda pattern: answers.wait() and glob(pattern))
+    glob = source_poller.glob.iglob
+    monkeypatch.setattr(source_poller, "SLOW", 0.01)
+    monkeypatch.setattr(source_poller.glob, "iglob", lambda pattern: answers.wait() and glob(pattern))
     configure(discover(directory))
     await eventually(lambda: source_up(fleet, f"discover {directory}/*.sock") == 0)
     assert list(fleet.failures.values()) == ["the file system does not answer"]
@@ -271,7 +271,7 @@ async def test_a_bug_that_stops_a_source_is_seen(
         raise LookupError("a bug")
 
     with monkeypatch.context() as patched:
-        patched.setattr(looking.os, "scandir", stumble)
+        patched.setattr(source_poller.os, "scandir", stumble)
         configure(discover(directory))
         await eventually(lambda: source_up(fleet, f"discover {directory}/*.sock") == 0)
     assert list(fleet.failures.values()) == ["a bug in the exporter, which its log tells"]

@@ -8,9 +8,9 @@ from isal import igzip
 
 from qmp_exporter import __version__
 from qmp_exporter.catalog import overview
+from qmp_exporter.daemon.cooperative import YieldBudget
 from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.targets.fleet import Fleet
-from qmp_exporter.daemon.turn import Turn
 from qmp_exporter.daemon.web.exposition import LEVEL
 
 FRESH = 1.0  # seconds that an answer is good for; 2,000 VMs take 0.05 s of CPU
@@ -37,10 +37,10 @@ class Overview:
 
     async def _make(self) -> bytes:
         targets = []
-        turn = Turn()
+        turn = YieldBudget()
         for watch in tuple(self._fleet.watches.values()):
             targets.append(overview.encode(_target(watch)))
-            await turn.give_way()
+            await turn.checkpoint()
         down = [(source.name, why) for source, why in sorted(self._fleet.failures.items())]
         return overview.answer(__version__, self._host, time.time(), targets, down)
 

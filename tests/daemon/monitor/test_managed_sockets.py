@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from qmp_exporter.daemon.monitor.foreign import owner
+from qmp_exporter.daemon.monitor.managed_sockets import managing_tool
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from qmp_exporter.daemon.monitor.foreign import owner
     ],
 )
 def test_managers_keep_their_own_monitors(socket: str, manager: str) -> None:
-    assert owner(socket) == manager
+    assert managing_tool(socket) == manager
 
 
 @pytest.mark.parametrize(
@@ -35,11 +35,11 @@ def test_managers_keep_their_own_monitors(socket: str, manager: str) -> None:
     ],
 )
 def test_other_monitors_are_free(socket: str) -> None:
-    assert owner(socket) is None
+    assert managing_tool(socket) is None
 
 
 def test_a_link_to_a_managers_monitor_is_a_managers_monitor(tmp_path: Path) -> None:
     link = tmp_path / "web01.sock"
     link.symlink_to("/var/lib/libvirt/qemu/domain-3-web01/monitor.sock")
 
-    assert owner(str(link)) == "libvirt"
+    assert managing_tool(str(link)) == "libvirt"

@@ -7,27 +7,27 @@ from dataclasses import dataclass
 from qmp_exporter.config import Target
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.wire import BadMessage
-from qmp_exporter.daemon.monitor.call import Call
+from qmp_exporter.daemon.monitor.inbound import InboundConnection
 from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.selfstats import Selfstats
 
 
-class Line:
+class Mailbox:
     """Where a call of one VM waits for its watch.  There is room for one: a newer one takes its place."""
 
     def __init__(self) -> None:
-        self._call: Call | None = None
+        self._call: InboundConnection | None = None
         self._rings = asyncio.Event()
 
     @property
-    def is_ringing(self) -> bool:
+    def is_full(self) -> bool:
         return self._rings.is_set()
 
-    def ring(self, call: Call) -> None:
+    def put(self, call: InboundConnection) -> None:
         self._call = call
         self._rings.set()
 
-    async def answer(self) -> Call:
+    async def answer(self) -> InboundConnection:
         """The next call.  When it comes is up to QEMU, so this is a wait without a deadline."""
         while self._call is None:
             await self._rings.wait()
@@ -40,10 +40,10 @@ class Line:
 class DialledIn(Target):
     """A target that comes to us; `socket` is the one that it comes to."""
 
-    line: Line
+    line: Mailbox
 
 
-class Answer(Watch):
+class DialInWatch(Watch):
     """The watch of a VM that dials in."""
 
     def __init__(self, target: DialledIn, dispatch: Dispatch, stats: Selfstats, chance: Callable[[], float]) -> None:
@@ -59,12 +59,12 @@ class Answer(Watch):
                 await self._converse(call.link, call.greeting)
             finally:
                 await call.link.close()  # whatever happened: QEMU calls again only when it has lost its connection
-            if not self._line.is_ringing:
+            if not self._line.is_full:
                 self._became("missing", f"{self.health.reason}; it has not dialled in again")
 
-    def _take(self, call: Call) -> None:
+    def _take(self, call: InboundConnection) -> None:
         """Hear what the VM has said since it dialled in, and from here on all that it says."""
-        said = call.hand_over(
+        said = call.attach(
             self._dispatch.commands,
             hear=self._hear,
             heard=lambda: self._heard(call.link),

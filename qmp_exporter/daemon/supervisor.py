@@ -10,11 +10,11 @@ RESTART = 30.0  # seconds before what met a bug of ours begins anew
 log = structlog.get_logger()
 
 
-async def guard(run: Callable[[], Awaitable[None]], **who: str) -> None:
+async def restart_on_crash(run: Callable[[], Awaitable[None]], **who: str) -> None:
     """`who` is told with the bug; never returns."""
     while True:
         try:
             await run()
         except Exception:
-            log.exception("a bug in the exporter stopped a task; it begins anew", **who)
+            log.exception("task crashed; restarting in 30 s", **who)
             await asyncio.sleep(RESTART)

@@ -12,7 +12,7 @@ from qmp_exporter import __version__
 from qmp_exporter.catalog.reference import reference
 from qmp_exporter.core.negotiate import wants_gzip
 from qmp_exporter.daemon.targets.fleet import Fleet
-from qmp_exporter.daemon.web.overview import Overview
+from qmp_exporter.daemon.web.api import Overview
 
 NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 

@@ -8,11 +8,11 @@ from qmp_exporter.core.query_scheduler import PATIENCE
 from qmp_exporter.daemon.monitor.link import Unreachable
 from qmp_exporter.diagnose.arguments import HMP
 from qmp_exporter.diagnose.finding import Finding
+from qmp_exporter.diagnose.fixes import second_monitor
 from qmp_exporter.diagnose.host import Host
-from qmp_exporter.diagnose.interview import Answer, Interview
-from qmp_exporter.diagnose.look import STOPPED, View, called, going_on, held, look, silence, stale
-from qmp_exporter.diagnose.recipe import second_monitor
-from qmp_exporter.diagnose.voice import recognize, shown
+from qmp_exporter.diagnose.preflight import STOPPED, View, called, going_on, held, preflight, silence, stale
+from qmp_exporter.diagnose.probe import Probe, ProbeResult
+from qmp_exporter.diagnose.protocol_sniff import recognize, shown
 
 AT_ONCE = 16  # targets that are connected to at the same time
 DEADLINE = 60.0  # seconds for one target, whatever its monitor does
@@ -26,7 +26,7 @@ async def examine_all(targets: Sequence[Target], view: View) -> list[tuple[Targe
         async with slots:
             return seen or await _ask(target, view)
 
-    looked = [look(target, view, connecting=True) for target in targets]  # first: it would hold up answers
+    looked = [preflight(target, view, connecting=True) for target in targets]  # first: it would hold up answers
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(target, seen)) for target, seen in zip(targets, looked, strict=True)]
     return [(target, task.result()) for target, task in zip(targets, tasks, strict=True)]
@@ -39,7 +39,7 @@ async def examine(target: Target, view: View) -> Finding:
 
 
 async def _ask(target: Target, view: View) -> Finding:
-    interview = Interview(target)
+    interview = Probe(target)
     try:
         async with asyncio.timeout(DEADLINE):
             answer = await interview.run()
@@ -50,7 +50,7 @@ async def _ask(target: Target, view: View) -> Finding:
     return _judged(target, answer, view)
 
 
-def _judged(target: Target, answer: Answer, view: View) -> Finding:
+def _judged(target: Target, answer: ProbeResult, view: View) -> Finding:
     late = [asked.command for asked in answer.asked if asked.error == "timeout"]
     if late:
         return _slow(target, f"{late[0]} was not answered within {PATIENCE:.0f} s.", answer, view)
@@ -66,7 +66,7 @@ def _judged(target: Target, answer: Answer, view: View) -> Finding:
     return Finding(target.socket, "good", answer=answer, process=str(process or ""))
 
 
-def _slow(target: Target, what: str, answer: Answer | None, view: View) -> Finding:
+def _slow(target: Target, what: str, answer: ProbeResult | None, view: View) -> Finding:
     """It greets, and then does not answer."""
     process = view.host.process(answer.pid) if answer and answer.pid else None
     return Finding(
@@ -130,7 +130,7 @@ def _silent(target: Target, why: str, view: View) -> Finding:
         return Finding(
             target.socket,
             "error",
-            "What listens there is no QEMU, and says nothing to who says nothing.",
+            "Not QEMU: it waits for the client to speak first.",
             tuple(seen),
             ("Look for a mistake in the address: a web server, an agent, a console wait for words, QMP greets.",),
         )

@@ -57,7 +57,7 @@ class Lack(NamedTuple):
     by_events: tuple[str, ...]
 
 
-class Answer(NamedTuple):
+class ProbeResult(NamedTuple):
     """`groups`: families and series by group; `lines`: the most telling ones of the page.
 
     `is_whole`: every query was answered, be it by an error.
@@ -79,7 +79,7 @@ class Answer(NamedTuple):
         return sum(series for _, _, series in self.groups)
 
 
-class Interview:
+class Probe:
     """One session with one monitor; `vm` is fed as the daemon feeds it."""
 
     def __init__(self, target: Target) -> None:
@@ -102,7 +102,7 @@ class Interview:
         self._seconds: dict[Query, list[float]] = {}
         self._errors: dict[Query, str] = {}
 
-    async def run(self) -> Answer:
+    async def run(self) -> ProbeResult:
         """:raise Unreachable: there is no session to be had."""
         try:
             greeting = await self.link.open()
@@ -179,7 +179,7 @@ class Interview:
 
     # --- what is made of it
 
-    def _answer(self, version: str, pid: int | None) -> Answer:
+    def _answer(self, version: str, pid: int | None) -> ProbeResult:
         families = {family.name: index for index, family in enumerate(self._dispatch.families)}
         name, uuid, *_ = next(iter(self.vm.samples.values[families["qemu_vm_info"]]), ("", "", ""))
         groups = []
@@ -187,7 +187,7 @@ class Interview:
             counts = [len(self.vm.samples.values[families[family.name]]) for family in group.families]
             groups.append((group.name, sum(count > 0 for count in counts), sum(counts)))
         asked = {**self._seconds, **dict.fromkeys(query for query in self._errors if query not in self._seconds)}
-        return Answer(
+        return ProbeResult(
             version,
             name,
             uuid,

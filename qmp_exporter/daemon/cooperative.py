@@ -6,11 +6,11 @@ import time
 LONGEST = 0.01  # seconds that the event loop is held; each turn that is given away is a flood's as well
 
 
-class Turn:
+class YieldBudget:
     def __init__(self) -> None:
         self._began = time.monotonic()
 
-    async def give_way(self) -> None:
+    async def checkpoint(self) -> None:
         """Let the event loop turn, if this has taken long enough."""
         if time.monotonic() - self._began >= LONGEST:
             await asyncio.sleep(0)

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import structlog
 
 from qmp_exporter.config import Target, quoted
-from qmp_exporter.daemon.aside import aside
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.sources import Source
+from qmp_exporter.daemon.threads import run_in_daemon_thread
 
 PAUSE = 5.0  # seconds between two looks
 SLOW = 5.0  # seconds after which it is said that a look takes long
@@ -32,7 +32,7 @@ class Refused(NamedTuple):
     why: str
 
 
-class Seen(NamedTuple):
+class ScanResult(NamedTuple):
     targets: Sequence[Target]
     refused: Sequence[Refused]
 
@@ -54,12 +54,14 @@ def listing(pattern: str) -> tuple[list[str], list[Refused]]:
     return sorted(paths[:MOST]), many
 
 
-class Looking:
+class SourcePoller:
     """Keeps what a source has up to date, with `look`, which may wait for the file system."""
 
-    def __init__(self, source: Source, look: Callable[[], Seen], grace: float, fleet: Fleet, stats: Selfstats) -> None:
+    def __init__(
+        self, source: Source, scan: Callable[[], ScanResult], grace: float, fleet: Fleet, stats: Selfstats
+    ) -> None:
         self.source = source
-        self._look = look
+        self._look = scan
         self._grace = grace
         self._fleet = fleet
         self._stats = stats
@@ -71,7 +73,7 @@ class Looking:
     async def run(self) -> None:
         """Never returns."""
         while True:
-            looking = aside(self._look)
+            looking = run_in_daemon_thread(self._look)
             await asyncio.wait([looking], timeout=SLOW)
             if not looking.done():
                 self._log.warning("the file system does not answer; what was found before stays", seconds=SLOW)
@@ -82,7 +84,7 @@ class Looking:
                 self._fail(error)
             await asyncio.sleep(PAUSE)
 
-    def _take(self, seen: Seen) -> None:
+    def _take(self, seen: ScanResult) -> None:
         self._failure = ""
         self._fleet.works(self.source)
         if seen.targets != self._targets:

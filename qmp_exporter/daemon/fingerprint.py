@@ -6,7 +6,7 @@ from pathlib import Path
 Stamp = tuple[int, ...]
 
 
-def stamp(path: str | Path) -> Stamp | None:
+def file_fingerprint(path: str | Path) -> Stamp | None:
     """None: there is no file, or no way to it."""
     try:
         seen = os.stat(path)  # noqa: PTH116  no Path is needed for it

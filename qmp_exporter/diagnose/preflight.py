@@ -10,13 +10,13 @@ from typing import NamedTuple
 import psutil
 
 from qmp_exporter.config import Target
-from qmp_exporter.daemon.monitor.foreign import instance, owner
+from qmp_exporter.daemon.monitor.managed_sockets import instance, managing_tool
 from qmp_exporter.daemon.monitor.ownership import wrong_owner
 from qmp_exporter.diagnose.access import Component, User, Walk, barrier, current_user, mend, open_to_all, walk
 from qmp_exporter.diagnose.arguments import PRETTY, QMP, Use, uses, vm_name
 from qmp_exporter.diagnose.finding import Finding
+from qmp_exporter.diagnose.fixes import second_monitor
 from qmp_exporter.diagnose.host import Ends, Host, Process, on_loopback, waits_for_storage
-from qmp_exporter.diagnose.recipe import second_monitor
 from qmp_exporter.diagnose.watching import unanswered
 
 _HIDDEN = ("/tmp/", "/var/tmp/", "/home/", "/root/")  # noqa: S108  what PrivateTmp and ProtectHome hide from the service
@@ -33,9 +33,9 @@ class View(NamedTuple):
     user: User
 
 
-def look(target: Target, view: View, *, connecting: bool = False) -> Finding | None:
+def preflight(target: Target, view: View, *, connecting: bool = False) -> Finding | None:
     """None: the way to the socket is free, and nobody is there already.  `connecting`: for us, too."""
-    manager = owner(target.socket)
+    manager = managing_tool(target.socket)
     if manager and not target.allow_shared_monitor:
         return _foreign(target, manager, view)
     if target.socket.startswith("/"):
@@ -275,7 +275,7 @@ def stale(target: Target, view: View) -> Finding:
 
 def wrong_use(target: Target, process: Process, use: Use) -> Finding:
     """QEMU's own arguments say that this is no monitor that can be spoken to."""
-    free = [other.socket for other in uses(process.argv) if other.purpose == QMP and not owner(other.socket)]
+    free = [other.socket for other in uses(process.argv) if other.purpose == QMP and not managing_tool(other.socket)]
     if use.purpose == PRETTY:
         mend_it = ["Take pretty=on away from its -mon (or write -qmp, not -qmp-pretty), at the next cold start."]
     elif free:

@@ -14,14 +14,14 @@ from qmp_exporter.catalog import CATALOG
 from qmp_exporter.config import Target
 from qmp_exporter.core import query_scheduler as scheduler
 from qmp_exporter.daemon.monitor import link as link_module
-from qmp_exporter.diagnose import examine as examine_module
-from qmp_exporter.diagnose import interview as interview_module
+from qmp_exporter.diagnose import probe as interview_module
+from qmp_exporter.diagnose import run as examine_module
 from qmp_exporter.diagnose.access import current_user
-from qmp_exporter.diagnose.examine import examine, examine_all
 from qmp_exporter.diagnose.finding import Finding
 from qmp_exporter.diagnose.host import Host
-from qmp_exporter.diagnose.look import View
+from qmp_exporter.diagnose.preflight import View
 from qmp_exporter.diagnose.report import details, table
+from qmp_exporter.diagnose.run import examine, examine_all
 from qmp_exporter.simulator import COMMANDS, STORAGE_DAEMON_COMMANDS, Monitor, SimulatedVm
 from qmp_exporter.simulator.faults import BAD_JSON, EarlyEvents, Endless, Garbage, NoGreeting, Stall
 
@@ -141,7 +141,7 @@ async def test_silence_is_told(monitor: Monitor, monkeypatch: pytest.MonkeyPatch
     monitor.inject(NoGreeting())
     finding = await examined(monitor.address)
     assert finding.verdict == "error"
-    assert "no QEMU" in finding.problem  # it is this test's process that listens
+    assert "Not QEMU" in finding.problem  # it is this test's process that listens
     await monitor.vacant()
 
 

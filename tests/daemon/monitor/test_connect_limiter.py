@@ -4,16 +4,16 @@ import asyncio
 
 import pytest
 
-from qmp_exporter.daemon.monitor import door as door_module
-from qmp_exporter.daemon.monitor.door import AT_ONCE, Door
+from qmp_exporter.daemon.monitor import connect_limiter as door_module
+from qmp_exporter.daemon.monitor.connect_limiter import AT_ONCE, ConnectLimiter
 
 
 async def test_no_more_than_some_are_inside_at_once_and_all_get_in() -> None:
-    door, inside, most, seen = Door(), 0, 0, 0
+    door, inside, most, seen = ConnectLimiter(), 0, 0, 0
 
     async def enter() -> None:
         nonlocal inside, most, seen
-        async with door.entered():
+        async with door.slot():
             inside += 1
             most = max(most, inside)
             await asyncio.sleep(0)
@@ -26,14 +26,14 @@ async def test_no_more_than_some_are_inside_at_once_and_all_get_in() -> None:
 
 async def test_who_takes_long_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door_module, "LONGEST", 0.01)
-    door, end, got_in = Door(), asyncio.Event(), asyncio.Event()
+    door, end, got_in = ConnectLimiter(), asyncio.Event(), asyncio.Event()
 
     async def dawdle() -> None:
-        async with door.entered():
+        async with door.slot():
             await end.wait()
 
     async def enter() -> None:
-        async with door.entered():
+        async with door.slot():
             got_in.set()
 
     async with asyncio.TaskGroup() as group:
@@ -47,8 +47,8 @@ async def test_who_takes_long_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_who_gives_up_leaves() -> None:
-    door = Door()
+    door = ConnectLimiter()
     with pytest.raises(ZeroDivisionError):
-        async with door.entered():
+        async with door.slot():
             raise ZeroDivisionError
     assert door._room._value == AT_ONCE

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def aside(call: Callable[[], T]) -> "asyncio.Future[T]":
+def run_in_daemon_thread(call: Callable[[], T]) -> "asyncio.Future[T]":
     """Not asyncio.to_thread: its threads are few and shared, and the process ends only after all of them."""
     loop = asyncio.get_running_loop()
     result: asyncio.Future[T] = loop.create_future()

@@ -31,7 +31,7 @@ def instance(socket: str) -> str:
     return next(filter(None, match.groups()), "") if match else ""
 
 
-def owner(socket: str) -> str | None:
+def managing_tool(socket: str) -> str | None:
     """The name of the manager, or None if the monitor is nobody's that we know.  A link to it is as good as itself."""
     paths = (socket, os.path.realpath(socket)) if socket.startswith("/") else ()
     return next((name for name, pattern in _MONITORS for path in paths if pattern.search(path)), None)

@@ -17,9 +17,9 @@ from aiohttp.typedefs import Handler
 
 from qmp_exporter.config import ConfigError
 from qmp_exporter.config.web import RateLimit, WebConfig, load
-from qmp_exporter.daemon.aside import aside
+from qmp_exporter.daemon.fingerprint import Stamp, file_fingerprint
 from qmp_exporter.daemon.selfstats import Selfstats
-from qmp_exporter.daemon.stamp import Stamp, stamp
+from qmp_exporter.daemon.threads import run_in_daemon_thread
 from qmp_exporter.daemon.web.passwords import Passwords, TooManyChecks
 from qmp_exporter.daemon.web.tls import alternative_names, server_context
 
@@ -32,7 +32,7 @@ log = structlog.get_logger()
 _Stamps = tuple[Stamp | None, ...]
 
 
-class Rules(NamedTuple):
+class Policy(NamedTuple):
     """What holds until the file says something else."""
 
     config: WebConfig
@@ -40,10 +40,10 @@ class Rules(NamedTuple):
     stamps: _Stamps
 
 
-EVERYBODY: Final = Rules(WebConfig(), None, ())
+ALLOW_ALL: Final = Policy(WebConfig(), None, ())
 
 
-def rules(path: Path) -> Rules:
+def rules(path: Path) -> Policy:
     """Takes some milliseconds, or for ever on a storage that hangs.
 
     :raise ConfigError: with every mistake.
@@ -53,12 +53,12 @@ def rules(path: Path) -> Rules:
         stamps = _stamps(files)
         config = load(path)
         if config.files == files:  # so the stamps were taken before any of them was read
-            return Rules(config, server_context(config.tls) if config.tls else None, stamps)
+            return Policy(config, server_context(config.tls) if config.tls else None, stamps)
         files = config.files
 
 
 def _stamps(files: tuple[Path, ...]) -> _Stamps:
-    return tuple(map(stamp, files))
+    return tuple(map(file_fingerprint, files))
 
 
 class Bucket:
@@ -78,10 +78,10 @@ class Bucket:
         return True
 
 
-class Gate:
+class AccessControl:
     """Knows who may come in: everybody in plain HTTP, unless there is a file."""
 
-    def __init__(self, rules: Rules, stats: Selfstats) -> None:
+    def __init__(self, rules: Policy, stats: Selfstats) -> None:
         self._stats = stats
         self._rules = rules
         self._passwords = Passwords(rules.config.users)
@@ -113,12 +113,12 @@ class Gate:
     async def look(self) -> None:
         """Wait for a hanging storage for ever: another try would hang beside it."""
         files = self._rules.config.files
-        seen = await aside(partial(_stamps, files))
+        seen = await run_in_daemon_thread(partial(_stamps, files))
         if seen == self._seen and not (self._errors and time.monotonic() - self._read_at > RETRY):
             return
         self._seen, self._read_at = seen, time.monotonic()
         try:
-            new = await aside(partial(rules, files[0]))
+            new = await run_in_daemon_thread(partial(rules, files[0]))
         except ConfigError as error:
             self._keep(error.errors)
             return
@@ -133,7 +133,7 @@ class Gate:
             log.error("bad web configuration; the one before holds", error=line)
         self._errors = errors
 
-    def _use(self, new: Rules) -> None:
+    def _use(self, new: Policy) -> None:
         before = self._rules.config
         self._rules, self._seen, self._errors = new, new.stamps, ()
         self._stats.web_config_successful.set(1)

@@ -17,7 +17,7 @@ ROOM = 256 * 1024  # bytes of events that are kept until somebody watches: what 
 EVENT_SIZE = 256  # bytes of an event besides its data
 
 
-class Call:
+class InboundConnection:
     """`pid` is that of the process, None where it is not in sight of this one."""
 
     def __init__(self, connection: socket.socket, stats: Selfstats) -> None:
@@ -43,7 +43,7 @@ class Call:
             max_line=MAX_LINE,
         )
 
-    async def introduce(self) -> None:
+    async def identify(self) -> None:
         """Negotiate, and ask who it is; from then on `greeting` and `identity` are known.
 
         :raise Unreachable: it is no QEMU, or it does not say.
@@ -58,7 +58,7 @@ class Call:
         except BadMessage as bad:
             raise Unreachable("error", f"it did not say who it is: {bad}") from None
 
-    def hand_over(
+    def attach(
         self,
         allowed: frozenset[str],
         *,
