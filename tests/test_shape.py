@@ -92,9 +92,7 @@ def breaches(path: str, source: str) -> list[str]:
             found.append(f"{path} imports {top}")
     if part in {"core", "catalog"}:
         calls = (
-            node.func.id
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+            node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         )
         found += [f"{part} calls {name}" for name in calls if name in IMPURE_CALLS]
     if not ast.get_docstring(tree):

@@ -37,6 +37,20 @@ class QueryScheduler:
 
     QEMU runs the commands of all its monitors one after the other in its main loop: a second query in flight would not
     be answered sooner, only take a turn from its manager.  Times are seconds on a clock that never jumps.
+
+        wanted ──next()──► in flight ──answered(), failed()──► resting ──its rest is over──► may be asked again
+          ▲                    │
+          └──overtaken, given up ┘
+
+    | What happens | What it makes of a query |
+    |---|---|
+    | set_available() | those that QEMU has are wanted: the resync |
+    | on_event() | those that the event settles are wanted, before all others; a reply on its way is overtaken |
+    | the time of a poll, of the slow cadence | those of that cadence are wanted |
+    | next() | the first that is wanted and has rested is in flight, if none is |
+    | answered() | it rests, in proportion to what it took; overtaken, it is wanted again |
+    | failed() | the same, and it is polled at the slow cadence until it is answered |
+    | STUCK seconds without an answer | it is given up; what the resync needs is wanted again |
     """
 
     def __init__(
@@ -49,8 +63,8 @@ class QueryScheduler:
     ) -> None:
         """What is known of this VM decides on a query.
 
-        `often`: whether one that is not always polled is polled now; `suits`: whether this QEMU may be asked; `needed`:
-        whether an event makes us ask.
+        `poll_now`: whether one that is not always polled is polled now; `supported`: whether this QEMU may be asked;
+        `needed`: whether an event makes us ask.
         """
         self._needed = needed
         self._queries = queries
