@@ -36,10 +36,10 @@ class Loop:
 
     def turn(self) -> bool:
         """One round of the loop; whether anything was done."""
-        late = self.scheduler.timed_out(self.now)
+        late = self.scheduler.take_timeout(self.now)
         if late:
             self.late.append(late)
-        hung = self.scheduler.hung(self.now)
+        hung = self.scheduler.take_hang(self.now)
         if hung:
             self.hung_at.append(self.now)
         before = self.scheduler.in_flight

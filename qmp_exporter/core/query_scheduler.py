@@ -159,7 +159,8 @@ class QueryScheduler:
                 )
             )
         self._give_up(now)
-        if self.in_flight is not None or self._is_quiet(now):
+        self._wait_for_the_end(now)
+        if self.in_flight is not None or self._ending:
             return None
         turns = (self._urgent, self._wanted) if self._follow_ups < MAX_FOLLOW_UPS else (self._wanted, self._urgent)
         for queries in turns:
@@ -190,7 +191,7 @@ class QueryScheduler:
             at = min(at, self.waits_since + HUNG)
         return max(0.0, min(at, self._poll_at, self._slow_at) - now)
 
-    def timed_out(self, now: float) -> Query | None:
+    def take_timeout(self, now: float) -> Query | None:
         """The query in flight, once, when it has gone unanswered for too long."""
         query = self.in_flight
         if query is None or self._said_late or now < self._sent_at[query] + PATIENCE:
@@ -198,7 +199,7 @@ class QueryScheduler:
         self._said_late = True
         return query
 
-    def hung(self, now: float) -> bool:
+    def take_hang(self, now: float) -> bool:
         """True once, when nothing that was asked has been answered for HUNG seconds."""
         if self._said_hung or self.waits_since is None or now < self.waits_since + HUNG:
             return False
@@ -249,14 +250,12 @@ class QueryScheduler:
         if self._resync:
             self._resync -= {query}
 
-    def _is_quiet(self, now: float) -> bool:
-        if not self._ending:
-            return False
-        if self._quiet_until is None:
+    def _wait_for_the_end(self, now: float) -> None:
+        """QEMU has said that it ends.  One that is still there after a while is asked again."""
+        if self._ending and self._quiet_until is None:
             self._quiet_until = now + QUIET
-        if now >= self._quiet_until:
+        if self._quiet_until is not None and now >= self._quiet_until:
             self._ending, self._quiet_until = False, None
-        return self._ending
 
     def _give_up(self, now: float) -> None:
         """No longer wait for a reply that does not come; what the connect needs is asked again."""

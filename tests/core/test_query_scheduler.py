@@ -396,4 +396,4 @@ def test_without_a_monitor_nothing_is_due():
     loop.scheduler.stop()
     assert loop.scheduler.due(loop.now) == float("inf")
     assert loop.scheduler.next(loop.now + 1000) is None
-    assert loop.scheduler.timed_out(loop.now + 1000) is None
+    assert loop.scheduler.take_timeout(loop.now + 1000) is None

@@ -75,7 +75,7 @@ class Peer:
         """Time passes, and what it is time for is asked."""
         self.now += seconds
         if self.open:
-            self.vm.scheduler.timed_out(self.now)
+            self.vm.scheduler.take_timeout(self.now)
             if query := self.vm.scheduler.next(self.now):
                 self.watch._ask(self.link, query, self.now)
 

@@ -141,10 +141,10 @@ class Watch:
         """Send what the scheduler wants now; when it will want something next."""
         scheduler = self.vm.scheduler
         now = time.monotonic()
-        if late := scheduler.timed_out(now):
+        if late := scheduler.take_timeout(now):
             self._stats.command_errors.labels(late.command, "timeout").inc()
             self._log.warning("query unanswered", command=late.command, seconds=PATIENCE)
-        if scheduler.hung(now):
+        if scheduler.take_hang(now):
             self.vm.hung(time.time())
         if query := scheduler.next(now):
             self._ask(link, query, now)
