@@ -136,6 +136,12 @@ async def lives(seeds: range, directory: Path, *, poll: float, silently: bool) -
                 tasks.create_task(Life(seed, directory, watches, poll).live(silently=silently))
 
 
+@pytest.fixture(autouse=True)
+def _short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is about the order of messages: that QEMU rests between queries changes nothing."""
+    monkeypatch.setattr(scheduler, "REST", 1.0)
+
+
 @pytest.mark.timeout(60 + TURMOILS)
 async def test_at_rest_the_page_is_that_of_one_who_came_afterwards(directory):
     await lives(range(TURMOILS), directory, poll=NEVER, silently=False)

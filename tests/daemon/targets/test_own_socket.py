@@ -25,10 +25,11 @@ def test_a_group_that_is_not_there_is_named_and_no_socket_left(directory: Path) 
     assert list(directory.iterdir()) == []
 
 
-def said(directory: Path, shell: str) -> str:
-    """What a process says that tries it there, when a shell has set the place up for it."""
+def said(directory: Path, shell: str, user: int = 0) -> str:
+    """What a process of that user says that tries it there, when a shell has set the place up for it."""
     program = (
-        "import sys, pathlib; from qmp_exporter.daemon.targets.own_socket import own_socket\n"
+        "import os, sys, pathlib; from qmp_exporter.daemon.targets.own_socket import own_socket\n"
+        f"os.setgroups([]); os.setgid({user}); os.setuid({user})\n"  # now: it may be nobody's to read below /root
         "try:\n  own_socket(pathlib.Path(sys.argv[1], 'dial-in.sock'), 0o660, '').__enter__()\n"
         "except OSError as error:\n  print(error.strerror)"
     )
@@ -47,5 +48,4 @@ def test_a_read_only_directory_is_named_with_what_the_unit_has_to_say(directory:
 def test_a_directory_that_may_not_be_written_is_named(directory: Path) -> None:
     need_root()
     directory.chmod(0o755)
-    as_nobody = "exec setpriv --reuid=65534 --regid=65534 --clear-groups"
-    assert said(directory, as_nobody) == f"no permission to make a socket in {directory}\n"
+    assert said(directory, "exec", user=65534) == f"no permission to make a socket in {directory}\n"
