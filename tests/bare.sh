@@ -40,11 +40,12 @@ exec unshare --mount --pid --fork --kill-child --ipc --uts --propagation=private
   pivot_root . mnt/old
   cd /
   umount --lazy /mnt/old
-  exec env -i HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@" \
+  # The shell stays as the first process, which takes orphans to their end: libvirt waits for those that it has killed.
+  env -i HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@" \
     sh -eu -c "
       git config --global --add safe.directory /mnt/source/.git
       git config --global --add safe.directory /mnt/source
       git clone --quiet /mnt/source /root/qmp-exporter
       cd /root/qmp-exporter
-      exec $command"
+      exec $command" || exit
 ' bare "$root" "$here" "$command" "$@"
