@@ -34,7 +34,7 @@ class Vm:
         self._dispatch = dispatch
         self._every_event = dispatch.every_event  # looked up once: it is on the way of every event
         self._same = SameEvents(dispatch)
-        self._came: Event | None = None  # the newest of a read
+        self._came: tuple[Event, float] | None = None  # the newest event of a read, and when it happened
         self.samples = Samples(dispatch.families)
         self.facts = VmFacts()
         self._event_log = EventLog(dispatch.event_log)
@@ -86,7 +86,7 @@ class Vm:
     def event(self, event: Event, at: float) -> None:
         """:raise BadMessage: its payload has a wrong shape; it was counted by name all the same."""
         self.facts.at = event.at if event.at > 0 else at
-        self._came = event
+        self._came = event, self.facts.at
         if self._same.count_again(event, self.samples):
             self.scheduler.on_event(event.name)
             return
@@ -138,8 +138,9 @@ class Vm:
     def heard(self) -> None:
         """All that a read of the monitor brought was taken: what of it is worth to be remembered by its time is."""
         if self._came is not None:
+            event, self.facts.at = self._came
             for index, apply, read in self._every_event.moments:
-                apply(self.samples, index, read(self._came, self.facts))
+                apply(self.samples, index, read(event, self.facts))
             self._came = None
         self._event_log.look(self.samples, self.facts.at)
 

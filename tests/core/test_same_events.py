@@ -25,6 +25,13 @@ def test_a_storm_is_counted_to_the_last_event_with_the_time_of_the_newest():
     story.says("qemu_last_event_timestamp_seconds", story.now)
 
 
+def test_a_reply_that_comes_with_an_event_does_not_make_the_event_newer():
+    story = Story()
+    story.happens("RTC_CHANGE", offset=1, at=1_700_000_500.0)
+    story.answers("query-status", {"status": "running", "running": True})
+    story.says("qemu_last_event_timestamp_seconds", 1_700_000_500.0)
+
+
 def test_a_storm_goes_on_under_the_name_that_its_node_turns_out_to_have():
     story = Story()
     storm(story, 10)
