@@ -28,6 +28,7 @@ from qmp_exporter.config.targets import DEFAULTS
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.daemon.log import LOST
 from qmp_exporter.daemon.targets.reconciler import KNOWN
+from qmp_exporter.daemon.web import endpoints
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
@@ -259,6 +260,10 @@ def test_every_key_of_the_configuration_has_an_example() -> None:
     models = {"": schema, **schema["$defs"]}
     keys = {(name, key) for name, model in models.items() for key in model["properties"]}
     assert keys == {(name, key) for name, examples in EXAMPLES.items() for key in examples}
+
+
+def test_the_page_about_the_api_has_every_endpoint() -> None:
+    assert endpoints.table() in (ROOT / "docs" / "api.md").read_text()
 
 
 # --- what is written by hand about the program

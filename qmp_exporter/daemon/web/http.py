@@ -1,4 +1,4 @@
-"""HTTP requests -> /metrics, health, the routes of page.py, by GET and HEAD only; a reload by POST or PUT."""
+"""HTTP requests -> the answers of every endpoint."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -7,8 +7,10 @@ from aiohttp import web
 
 from qmp_exporter.core.negotiate import OPENMETRICS, TEXT, wants_gzip, wants_openmetrics
 from qmp_exporter.daemon.targets.fleet import Fleet
+from qmp_exporter.daemon.web import ui
+from qmp_exporter.daemon.web.endpoints import METRICS, Handler, add_routes
 from qmp_exporter.daemon.web.exposition import Exposition
-from qmp_exporter.daemon.web.ui import NO_STORE, routes
+from qmp_exporter.daemon.web.ui import NO_STORE
 
 Reload = Callable[[], Awaitable[Sequence[str]]]
 
@@ -16,7 +18,7 @@ Reload = Callable[[], Awaitable[Sequence[str]]]
 def application(
     fleet: Fleet, exposition: Exposition, telemetry_path: str, reload: Reload | None = None
 ) -> web.Application:
-    """`reload` reads the configuration anew and tells every error; without it nobody may ask for that."""
+    """`reload` reads the configuration again and tells every error; without it nobody may ask for that."""
 
     async def metrics(request: web.Request) -> web.Response:
         openmetrics = wants_openmetrics(request.headers.get("Accept", ""))
@@ -38,12 +40,14 @@ def application(
         return web.Response(status=503, text="".join(f"{reason}\n" for reason in reasons), headers=NO_STORE)
 
     app = web.Application()
-    app.router.add_get(telemetry_path, metrics)
-    app.router.add_get("/-/healthy", healthy)
-    app.router.add_get("/-/ready", ready)
-    for method in ("POST", "PUT"):
-        app.router.add_route(method, "/-/reload", partial(_reload, reload))
-    app.router.add_routes(routes(fleet, telemetry_path))
+    handlers: dict[str, Handler] = {
+        METRICS: metrics,
+        "/-/healthy": healthy,
+        "/-/ready": ready,
+        "/-/reload": partial(_reload, reload),
+        **ui.handlers(fleet, telemetry_path),
+    }
+    add_routes(app, handlers, telemetry_path)
     return app
 
 

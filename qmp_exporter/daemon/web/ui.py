@@ -13,12 +13,13 @@ from qmp_exporter.catalog.reference import reference
 from qmp_exporter.core.negotiate import wants_gzip
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.web.api import Overview
+from qmp_exporter.daemon.web.endpoints import PAGE, Handler
 
 NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-def routes(fleet: Fleet, telemetry_path: str) -> list[web.RouteDef]:
-    """All but `/` where that is the path of the metrics."""
+def handlers(fleet: Fleet, telemetry_path: str) -> dict[str, Handler]:
+    """By the paths of their endpoints."""
     overview = Overview(fleet)
     page, policy = _page(telemetry_path)
     words = reference()
@@ -37,8 +38,7 @@ def routes(fleet: Fleet, telemetry_path: str) -> list[web.RouteDef]:
     async def metrics(_request: web.Request) -> web.Response:
         return web.Response(text=words, content_type="text/plain", headers=NO_STORE)
 
-    at_root = [] if telemetry_path == "/" else [web.get("/", look)]
-    return [*at_root, web.get("/api/v1/targets", targets), web.get("/-/reference", metrics)]
+    return {PAGE: look, "/api/v1/targets": targets, "/-/reference": metrics}
 
 
 def _page(telemetry_path: str) -> tuple[str, str]:
