@@ -5,14 +5,12 @@ import contextlib
 import socket
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from qmp_exporter.simulator.commands import execute, version_info
 from qmp_exporter.simulator.faults import EarlyEvents, Endless, Fault, Garbage, HangUp, NoGreeting, Stall, StrayReply
+from qmp_exporter.simulator.vm import SimulatedVm
 from qmp_exporter.simulator.wire import Json, JsonStream, QmpError, Request, encode, parse_request
-
-if TYPE_CHECKING:
-    from qmp_exporter.simulator.monitor import Monitor
 
 _BLOCK_BYTES = 256 << 10
 
@@ -24,6 +22,22 @@ class _Stalled:
     timer: asyncio.TimerHandle | None = None
 
 
+class Host(Protocol):
+    """What a session needs of the monitor that it belongs to."""
+
+    vm: SimulatedVm
+    pretty: bool
+    faults: list[Fault]
+
+    def has(self, kind: type[NoGreeting]) -> bool: ...
+    def note(self, request: Request) -> None: ...
+    def stall_of(self, request: Request | QmpError) -> Stall | None: ...
+    def wrong_id(self, request: Request) -> Json: ...
+    def on_negotiated(self) -> None: ...
+    def event(self, name: str, data: Json | None) -> Json: ...
+    def on_left(self, session: "Session") -> None: ...
+
+
 class Session:
     """The protocol of one client. `write` never waits: as in QEMU, output that nobody reads piles up.
 
@@ -31,7 +45,7 @@ class Session:
     and a fault can cut the output at any byte.
     """
 
-    def __init__(self, monitor: "Monitor", sock: socket.socket) -> None:
+    def __init__(self, monitor: Host, sock: socket.socket) -> None:
         self.negotiated = False
         self.closed = False
         self._monitor = monitor

@@ -55,14 +55,15 @@ def test_a_directory_that_cannot_be_read_any_more_while_it_is_looked_through_is_
     directory: Path, bind: Bind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bind("web01.sock")
-    times = iter([source_poller.os.scandir])
+    times = iter([source_poller.scandir])
 
     def scandir(path: str) -> object:
         for first in times:
             return first(path)
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(source_poller.os, "scandir", scandir)
+    monkeypatch.setattr(source_poller, "scandir", scandir)
+    monkeypatch.setattr("os.scandir", scandir)  # glob's
     with pytest.raises(PermissionError):
         scan(entry(directory, "*.sock"))
     monkeypatch.undo()

@@ -200,7 +200,7 @@ async def test_a_directory_that_cannot_be_read_for_a_while_ends_no_watch(
     fleet: Running, configure: Configure, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = threading.Event()
-    scandir = source_poller.os.scandir
+    scandir = source_poller.scandir
 
     def fail(path: str) -> object:
         failed.set()
@@ -209,12 +209,12 @@ async def test_a_directory_that_cannot_be_read_for_a_while_ends_no_watch(
     configure(discover(directory, "grace: 0s"))
     async with Monitor(SimulatedVm("web01"), directory / "web01.sock"):
         await up(fleet, "web01")
-        monkeypatch.setattr(source_poller.os, "scandir", fail)
+        monkeypatch.setattr(source_poller, "scandir", fail)
         await eventually(failed.is_set)
         failed.clear()
         await eventually(failed.is_set)
         assert list(fleet.watches) == ["web01"]
-        monkeypatch.setattr(source_poller.os, "scandir", scandir)
+        monkeypatch.setattr(source_poller, "scandir", scandir)
 
 
 async def test_a_file_of_targets_is_followed(fleet: Running, configure: Configure, directory: Path) -> None:
@@ -271,7 +271,7 @@ async def test_a_bug_that_stops_a_source_is_seen(
         raise LookupError("a bug")
 
     with monkeypatch.context() as patched:
-        patched.setattr(source_poller.os, "scandir", stumble)
+        patched.setattr(source_poller, "scandir", stumble)
         configure(discover(directory))
         await eventually(lambda: source_up(fleet, f"discover {directory}/*.sock") == 0)
     assert list(fleet.failures.values()) == ["a bug in the exporter, which its log tells"]
