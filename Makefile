@@ -7,7 +7,6 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SERVICES := prometheus.service
 # Whose QEMU `make test-qemu` takes: not that of this machine, with which `make test` has run.
 RELEASE ?= $(shell . /etc/os-release; [ "$$VERSION_CODENAME" = trixie ] && echo bookworm || echo trixie)
-BARE = $(or $(filter bookworm trixie,$(RELEASE)),$(error make test-bare: RELEASE is bookworm or trixie))
 # Which Debian `make deb` makes a package for.
 DEBIAN ?= bookworm
 SBOM ?= dist/sbom.cdx.json
@@ -32,8 +31,8 @@ test: packages .venv/.dev $(LIVE) ## all tests; ARGS="-k name" for some of them
 test-qemu: packages .venv/.dev .qemu/$(RELEASE) ## tests/real with the QEMU of another Debian, as root; RELEASE=testing
 	PATH="$(CURDIR)/.qemu/$(RELEASE)/bin:$$PATH" $(BIN)/pytest tests/real $(ARGS)
 
-test-bare: .bare/$(BARE) ## both README commands in a bare Debian, as root; RELEASE=bookworm or trixie
-	sh tests/bare.sh $(BARE)
+test-bare: .bare/$(RELEASE) ## both README commands in a bare Debian, as root; RELEASE=bookworm or trixie
+	sh tests/bare.sh $(RELEASE)
 
 bench: .venv/.run ## measure speed, size and cost anew into tests/bench/README.md; ARGS="intake" for a part; 10 minutes
 	$(BIN)/python -m tests.bench $(ARGS)
