@@ -138,10 +138,11 @@ class Vm:
     def heard(self) -> None:
         """All that a read of the monitor brought was taken: what of it is worth to be remembered by its time is."""
         if self._came is not None:
+            newest = self.facts.at
             event, self.facts.at = self._came
             for index, apply, read in self._every_event.moments:
                 apply(self.samples, index, read(event, self.facts))
-            self._came = None
+            self._came, self.facts.at = None, newest
         self._event_log.look(self.samples, self.facts.at)
 
     # --- what is known of it
