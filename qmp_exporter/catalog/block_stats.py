@@ -4,10 +4,9 @@ from collections.abc import Iterable, Iterator
 from itertools import accumulate, pairwise
 
 from qmp_exporter.catalog.disk import DEVICE, QUERY_BLOCKSTATS, BlockStats, LatencyHistogram
-from qmp_exporter.core.family import Family, Group, Label, Sample, counter, histogram, query
+from qmp_exporter.core.family import MAX_VALUE, Family, Group, Label, Sample, counter, histogram, query
 from qmp_exporter.core.page import number
 from qmp_exporter.core.read import per
-from qmp_exporter.core.samples import in_range
 from qmp_exporter.core.vm_facts import VmFacts
 
 NANOSECONDS = 1e9  # make a second
@@ -62,7 +61,7 @@ def buckets(told: LatencyHistogram) -> Iterator[tuple[str, int]]:
     rising = all(below < above for below, above in pairwise((0, *told.boundaries)))
     counts = all(count >= 0 for count in told.bins)
     fits = len(told.bins) == len(told.boundaries) + 1 <= MAX_BOUNDARIES + 1
-    if not (rising and counts and fits and in_range(max((sum(told.bins), *told.boundaries)))):
+    if not (rising and counts and fits and max((sum(told.bins), *told.boundaries)) <= MAX_VALUE):
         return
     bounds = (*(number(boundary / NANOSECONDS) for boundary in told.boundaries), "+Inf")
     yield from zip(bounds, accumulate(told.bins), strict=True)

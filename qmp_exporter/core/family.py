@@ -16,6 +16,7 @@ Read = Callable[[P, VmFacts], Iterable[Sample]]
 Update = Callable[[P, VmFacts], Iterable[Effect] | None]
 OTHER = "other"  # what a value becomes that a closed list does not have, or that is one too many
 MAX_LABEL = 128  # characters; names of disks and jobs are shorter, and a page must not be anybody's to fill
+MAX_VALUE = 2**63 - 1  # of what QEMU counts or measures; a guest can make its balloon tell more
 _UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -183,6 +184,11 @@ class Family:
     def counts_events(self) -> bool:
         """Counted by us: still true when the VM is out of reach, and foreseeable combinations start at 0."""
         return self.kind == "counter" and not any(source.replaces for source in self.sources)
+
+    @property
+    def least(self) -> int:
+        """The lowest value that can be true; MAX_VALUE is the highest."""
+        return -MAX_VALUE if self.signed else 0
 
     @property
     def sample_name(self) -> str:

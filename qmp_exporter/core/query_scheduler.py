@@ -181,7 +181,7 @@ class QueryScheduler:
             self.waits_since = now
 
     def due(self, now: float) -> float:
-        """Seconds until `next` or `late` may have something to say, if nothing happens before."""
+        """Seconds until `next`, `take_timeout` or `take_hang` may have something to say, if nothing happens before."""
         if self.in_flight is not None:
             at = self._sent_at[self.in_flight] + (STUCK if self._said_late else PATIENCE)
         else:

@@ -5,8 +5,7 @@ from math import inf
 from operator import attrgetter
 from typing import Any
 
-from .family import Read, Sample
-from .samples import MAX_VALUE
+from .family import MAX_VALUE, Read, Sample
 from .vm_facts import VmFacts
 
 ONE: tuple[Sample, ...] = (((), 1),)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 
-from .family import OTHER, Family, Label, Labels, Sample
+from .family import MAX_VALUE, OTHER, Family, Label, Labels, Sample
 
 LINGER = 300.0  # seconds on the page after the first scrape that came too late: a second Prometheus is to see it, too
 MAX_COMMON = 64  # samples of a family that VMs share; a broken peer must not fill what is kept for all
@@ -28,12 +28,6 @@ def _common(samples: tuple[Sample, ...]) -> Mapping[Labels, float]:
 
 NONE = alike(())
 STATES = frozenset((0.0, 1.0))
-MAX_VALUE = 2**63 - 1  # of what QEMU measures; a guest can make its balloon tell more
-
-
-def in_range(value: float, *, signed: bool = False) -> bool:
-    """Whether it can be true of anything that QEMU counts or measures."""
-    return (-MAX_VALUE if signed else 0) <= value <= MAX_VALUE
 
 
 class Samples:
@@ -78,11 +72,9 @@ class Samples:
 
     def put(self, index: int, changes: Iterable[Sample]) -> None:
         """An event: these have a new value."""
-        values = self.values[index]
-        if not isinstance(values, dict):
-            values = self._own(index)
+        values = self._own(index)
         family = self._families[index]
-        least = -MAX_VALUE if family.signed else 0
+        least = family.least
         for labels, value in changes:
             if not least <= value <= MAX_VALUE:
                 self.spoilt = family.name
@@ -100,7 +92,7 @@ class Samples:
         family = self._families[index]
         kind = family.kind
         adds_up = kind != "gauge"  # of two by one name: their sum, or the one that was said last
-        least = -MAX_VALUE if family.signed else 0
+        least = family.least
         for labels, value in changes:
             if not least <= value <= MAX_VALUE:
                 self.spoilt = family.name

@@ -109,7 +109,7 @@ class Vm:
         self._alive(query, at)
         try:
             if query is QUERY_COMMANDS:
-                self._offer(query, value, now)
+                self._set_available(query, value, now)
             elif self.scheduler.answered(query, now):
                 self._feed(query.reply, value)
             else:
@@ -185,7 +185,7 @@ class Vm:
         self._came = None
         self.facts.ending = False
 
-    def _offer(self, query: Query, value: Raw, now: float) -> None:
+    def _set_available(self, query: Query, value: Raw, now: float) -> None:
         commands = None  # it will not say: an unknown command costs one error reply
         self.scheduler.answered(query, now)
         try:
@@ -214,7 +214,8 @@ class Vm:
     def _life(self, name: str, at: float, payload: Any = None) -> None:
         self.facts.at = at
         for feed in self._dispatch.feeds(name):
-            feed.read(self.samples, self.facts, payload)
+            for effect in feed.read(self.samples, self.facts, payload):
+                self._carry_out(effect)
 
     def _note_resync(self, at: float) -> None:
         if not self._seeded and self.scheduler.knows_available:

@@ -1,10 +1,12 @@
 """The host at one moment -> the processes at both ends of a socket, and the monitors that its QEMUs have."""
 
+import contextlib
 import ipaddress
 import os
 import re
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -15,6 +17,7 @@ from qmp_exporter.daemon.monitor.link import address
 from qmp_exporter.diagnose.access import User, current_user, user_named
 from qmp_exporter.diagnose.arguments import Use, uses, vm_name
 from qmp_exporter.diagnose.sockdiag import File, UnixSocket, file_of, unix_sockets
+from qmp_exporter.diagnose.watching import unanswered
 
 LOOKS = 5  # in one second, at a process that may wait for storage
 SERVICE_USER = "qmp-exporter"  # of the unit that is shipped
@@ -54,17 +57,14 @@ class Process(NamedTuple):
         return any(word in self.name for word in ("libvirt", "virtqemud", "incus", "lxd", "pve", "qmeventd", "ganeti"))
 
 
-def waits_for_storage(pid: int) -> bool:
-    """Whether a process is in state D, and still is a second later."""
-    try:
-        return all(_is_in_disk_sleep(pid) for _ in range(LOOKS))
-    except (psutil.Error, OSError):
-        return False
-
-
-def _is_in_disk_sleep(pid: int) -> bool:
-    time.sleep(1.0 / LOOKS)
-    return psutil.Process(pid).status() == psutil.STATUS_DISK_SLEEP
+def _in_disk_sleep(pids: Iterable[int]) -> set[int]:
+    """Those of them that are in state D now."""
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(psutil.Error, OSError):
+            if psutil.Process(pid).status() == psutil.STATUS_DISK_SLEEP:
+                found.add(pid)
+    return found
 
 
 class Ends(NamedTuple):
@@ -125,6 +125,28 @@ class Host:
     @cached_property
     def qemus(self) -> tuple[Process, ...]:
         return tuple(process for process in self._processes if process.is_qemu)
+
+    @cached_property
+    def wait_for_storage(self) -> frozenset[int]:
+        """The processes in state D that still are a second later: for a moment each is when it reads a disk itself.
+
+        All at once, since a storage that hangs has them all.
+        """
+        waiting = {process.pid for process in self._processes if process.status == psutil.STATUS_DISK_SLEEP}
+        for _ in range(LOOKS if waiting else 0):
+            time.sleep(1.0 / LOOKS)
+            waiting = _in_disk_sleep(waiting)
+        return frozenset(waiting)
+
+    def unanswered(self, exporter: Process, socket: str) -> float | None:
+        """For how many seconds that exporter has had no answer on a monitor, as far as it tells; None: it has one."""
+        if exporter.pid not in self._unanswered:
+            self._unanswered[exporter.pid] = unanswered(exporter.pid)
+        return self._unanswered[exporter.pid].get(socket)
+
+    @cached_property
+    def _unanswered(self) -> dict[int, dict[str, float]]:
+        return {}
 
     @cached_property
     def exporter(self) -> Process | None:

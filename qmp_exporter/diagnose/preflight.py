@@ -16,8 +16,7 @@ from qmp_exporter.diagnose.access import Component, User, Walk, barrier, current
 from qmp_exporter.diagnose.arguments import PRETTY, QMP, Use, uses, vm_name
 from qmp_exporter.diagnose.finding import Finding
 from qmp_exporter.diagnose.fixes import second_monitor
-from qmp_exporter.diagnose.host import Ends, Host, Process, on_loopback, waits_for_storage
-from qmp_exporter.diagnose.watching import unanswered
+from qmp_exporter.diagnose.host import Ends, Host, Process, on_loopback
 
 _HIDDEN = ("/tmp/", "/var/tmp/", "/home/", "/root/")  # noqa: S108  what PrivateTmp and ProtectHome hide from the service
 STOPPED = frozenset({psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP})
@@ -87,9 +86,10 @@ def _foreign(target: Target, manager: str, view: View) -> Finding:
 
 def _called_by(manager: str, target: Target, view: View) -> str:
     """What the manager's own commands call the VM.  libvirt shortens a long name in the path, and tells it to QEMU."""
-    by_path = instance(target.socket)
-    by_arguments = called(target, view)
-    return (by_arguments if manager == "libvirt" and by_arguments != target.name else by_path) or by_arguments
+    names = [instance(target.socket), _named_by_arguments(target, view)]
+    if manager == "libvirt":
+        names.reverse()
+    return next(filter(None, names), target.name)
 
 
 def _not_qemus(target: Target, why: str) -> Finding:
@@ -189,10 +189,15 @@ def _runs_here(target: Target, host: Host) -> Iterator[str]:
 
 
 def called(target: Target, view: View) -> str:
-    """What QEMU calls the VM, by the arguments of the process that listens, or else what the target is called."""
+    """What QEMU calls the VM, or else what the target is called."""
+    return _named_by_arguments(target, view) or target.name
+
+
+def _named_by_arguments(target: Target, view: View) -> str:
+    """What -name says to the process that listens; empty where that is not known."""
     users = [process for process, use in view.host.users(target.socket) if use.listens]
     names = (vm_name(process.argv) for process in (*users, *view.host.ends(target.socket).listeners))
-    return next(filter(None, names), target.name)
+    return next(filter(None, names), "")
 
 
 def held(target: Target, ends: Ends, view: View) -> Finding:
@@ -202,7 +207,9 @@ def held(target: Target, ends: Ends, view: View) -> Finding:
     known = [client for client in ends.clients if client]
     process = str(ends.listeners[0]) if ends.listeners else ""
     if known and all(client.is_exporter for client in known):
-        if silent := silence(ends.listeners) or unanswered(known[0], target.socket):
+        seconds = view.host.unanswered(known[0], target.socket)
+        no_answer = f"The exporter has had no answer for {seconds:.0f} s." if seconds is not None else ""
+        if silent := silence(ends.listeners, view.host) or no_answer:
             return _hung(target, ends, (*seen, silent))
         return Finding(target.socket, "watched", f"The exporter is connected: {known[0]}.", seen, process=process)
     mend_it = [
@@ -221,15 +228,12 @@ def _waiting(ends: Ends) -> Iterator[str]:
         yield f"waiting for it: {client or 'a process that only root may see'}"
 
 
-def silence(listeners: Iterable[Process]) -> str:
-    """What the kernel says of the process that listens, where that explains why it does not answer; empty if nothing.
-
-    A main thread in state D is looked at again: for a moment it is that whenever it reads a disk itself.
-    """
+def silence(listeners: Iterable[Process], host: Host) -> str:
+    """What the kernel says of the process that listens, where that explains that it does not answer; or nothing."""
     for process in listeners:
         if process.status in STOPPED:
             return f"{process} is stopped by a signal."
-        if process.status == psutil.STATUS_DISK_SLEEP and waits_for_storage(process.pid):
+        if process.pid in host.wait_for_storage:
             return f"{process} waits for storage (state D)."
     return ""
 

@@ -221,14 +221,14 @@ class Probe:
                 yield self._lack(query)
 
     def _lack(self, query: Query) -> Lack:
-        knows_available = {other.reply for other in self._dispatch.queries if self.vm.scheduler.is_available(other)}
+        available = {other.reply for other in self._dispatch.queries if self.vm.scheduler.is_available(other)}
         gone: list[str] = []
         by_events: list[str] = []
         for index, family in enumerate(self._dispatch.families):
             sources = {source.name for source in family.sources}
             if self._dispatch.needs.get(index) is query:
                 gone.append(family.name)
-            elif query.reply in sources and not sources & knows_available:
+            elif query.reply in sources and not sources & available:
                 (by_events if any(map(str.isupper, sources)) else gone).append(family.name)
         return Lack(query.reply, tuple(gone), tuple(by_events))
 

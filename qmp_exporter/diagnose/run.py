@@ -86,7 +86,7 @@ def _slow(target: Target, what: str, answer: ProbeResult | None, view: View) -> 
 
 def _silence(view: View, target: Target) -> tuple[str, ...]:
     """What the kernel says of the process that listens, where that explains silence."""
-    return tuple(filter(None, (silence(view.host.ends(target.socket).listeners),)))
+    return tuple(filter(None, (silence(view.host.ends(target.socket).listeners, view.host),)))
 
 
 def _explained(target: Target, failure: Unreachable, said: bytes, view: View) -> Finding:

@@ -1,4 +1,4 @@
-"""The exporter that runs here -> whether QEMU answers it on a monitor, as its own API tells."""
+"""The exporter that runs here -> the monitors on which QEMU does not answer it, as its own API tells."""
 
 import http.client
 from collections.abc import Iterator
@@ -6,8 +6,6 @@ from collections.abc import Iterator
 import msgspec
 import psutil
 from msgspec import Struct
-
-from qmp_exporter.diagnose.host import Process
 
 DEADLINE = 2.0  # seconds; a page of 2,000 VMs is there in a tenth of one
 MAX_ANSWER = 64 << 20  # bytes
@@ -34,10 +32,10 @@ class _Answer(Struct):
 _decode = msgspec.json.Decoder(_Answer).decode
 
 
-def unanswered(exporter: Process, socket: str) -> str:
-    """Since when QEMU has not answered it, in words; empty where it answers, or the exporter does not tell us.
+def unanswered(exporter: int) -> dict[str, float]:
+    """The monitors on which QEMU does not answer it, and for how many seconds; `exporter` is its pid.
 
-    It tells nobody who would need a password or a certificate for it.
+    Empty where it does not tell us: it tells nobody who would need a password or a certificate for it.
     """
     for host, port in _addresses(exporter):
         connection = http.client.HTTPConnection(host, port, timeout=DEADLINE)
@@ -48,17 +46,18 @@ def unanswered(exporter: Process, socket: str) -> str:
             continue
         finally:
             connection.close()
-        for target in data.targets:
-            if target.socket == socket and target.monitor.unanswered_since is not None:
-                return f"The exporter has had no answer for {data.now - target.monitor.unanswered_since:.0f} s."
-        return ""
-    return ""
+        return {
+            target.socket: data.now - target.monitor.unanswered_since
+            for target in data.targets
+            if target.monitor.unanswered_since is not None
+        }
+    return {}
 
 
-def _addresses(exporter: Process) -> Iterator[tuple[str, int]]:
+def _addresses(exporter: int) -> Iterator[tuple[str, int]]:
     """Where it listens; one that listens on every address is asked on the loopback."""
     try:
-        connections = psutil.Process(exporter.pid).net_connections("tcp")
+        connections = psutil.Process(exporter).net_connections("tcp")
     except (psutil.Error, OSError):
         return
     for one in connections:
