@@ -198,9 +198,12 @@ def _metrics(_options: argparse.Namespace) -> int:
 
 
 def _replay(options: argparse.Namespace) -> int:
+    def complain(text: str) -> None:
+        _complain(f"{options.file}: {text}")
+
     try:
         with options.file.open("rb") as lines:
-            vm = replay(CATALOG, lines, ended=options.ended, complain=lambda text: _complain(f"{options.file}: {text}"))
+            vm = replay(CATALOG, lines, ended=options.ended, complain=complain).vm
     except OSError as error:
         return _failed(f"{options.file}: {error.strerror}")
     except RecordingError as error:

@@ -3,7 +3,9 @@
 import pytest
 
 from qmp_exporter.core.family import Query
-from qmp_exporter.core.query_scheduler import QUERY_COMMANDS, STUCK, QueryScheduler
+from qmp_exporter.core.in_flight import STUCK
+from qmp_exporter.core.query_scheduler import QUERY_COMMANDS, QueryScheduler
+from qmp_exporter.core.vm_facts import VmFacts
 
 POLL = 15.0
 STATUS = Query("query-status", dict, every="poll", after=("STOP", "RESUME", "RESET"), spacing=0.02)
@@ -20,7 +22,7 @@ class Loop:
 
     def __init__(self, *, connected: bool = True, poll: float = POLL) -> None:
         self.now = 0.0
-        self.scheduler = QueryScheduler(QUERIES, poll)
+        self.scheduler = QueryScheduler(QUERIES, poll, VmFacts())
         self.asked: list[Query] = []
         self.late: list[Query] = []
         self.hung_at: list[float] = []
@@ -36,14 +38,13 @@ class Loop:
 
     def turn(self) -> bool:
         """One round of the loop; whether anything was done."""
-        late = self.scheduler.take_timeout(self.now)
+        late = self.scheduler.in_flight.take_timeout(self.now)
         if late:
             self.late.append(late)
-        hung = self.scheduler.take_hang(self.now)
+        hung = self.scheduler.in_flight.take_hang(self.now)
         if hung:
             self.hung_at.append(self.now)
-        before = self.scheduler.in_flight
-        sent_at = self.scheduler._sent_at.get(before, 0.0)
+        before, sent_at = self.scheduler.in_flight.query, self.scheduler.in_flight.sent_at
         query = self.scheduler.next(self.now)
         if query:
             assert before is None or self.now >= sent_at + STUCK, "two in flight"
@@ -67,14 +68,14 @@ class Loop:
         self.turn()
 
     def answer(self) -> None:
-        query = self.scheduler.in_flight
+        query = self.scheduler.in_flight.query
         if query and self.scheduler.answered(query, self.now):
             self.true_as_of[query] = self._asked_after[query]
         self.turn()
 
     def fail(self) -> None:
-        if self.scheduler.in_flight:
-            self.scheduler.failed(self.scheduler.in_flight, self.now)
+        if self.scheduler.in_flight.query:
+            self.scheduler.failed(self.scheduler.in_flight.query, self.now)
         self.turn()
 
     def answer_all(self) -> None:
@@ -82,7 +83,7 @@ class Loop:
         for _ in range(2000):
             if self.scheduler.settled and self.scheduler.due(self.now) > 2.0:
                 return
-            self.now += 0.0 if self.scheduler.in_flight else self.scheduler.due(self.now)
+            self.now += 0.0 if self.scheduler.in_flight.query else self.scheduler.due(self.now)
             self.turn()
             self.answer()
         pytest.fail("never at rest")

@@ -1,5 +1,7 @@
 """A story of one VM: what happens to it and what it answers -> what its page must then say."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -8,10 +10,12 @@ from msgspec import Raw
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.page import Page
+from qmp_exporter.core.protocol import Answer, Message
 from qmp_exporter.core.query_scheduler import QUERY_COMMANDS
 from qmp_exporter.core.samples import LINGER
+from qmp_exporter.core.session import Outcome, Session
 from qmp_exporter.core.vm import Vm
-from qmp_exporter.core.wire import Event, Greeting
+from qmp_exporter.core.wire import BadMessage, Event, Greeting
 
 BOOT = 1_700_000_000.0  # seconds since the epoch, when the story begins
 
@@ -21,7 +25,9 @@ class Story:
 
     def __init__(self, *, connected: bool = True, version: str = "10.0.2", dispatch: Dispatch = CATALOG) -> None:
         self.now = BOOT
-        self.vm = Vm(dispatch, poll_interval=15.0, at=self.now)
+        self.vm = Vm(dispatch, at=self.now)
+        self.session = self._new_session()
+        self._read: list[Message] | None = None
         self._queries = {query.reply: query for query in (QUERY_COMMANDS, *CATALOG.queries, *dispatch.queries)}
         self._page = Page(CATALOG.families)
         self._page.add("web01", {})
@@ -33,7 +39,7 @@ class Story:
     def connects(self, version: str = "10.0.2", commands: list[str] | None = None) -> None:
         """`commands`: what QEMU says it has; None: all that the catalog knows."""
         self._pass()
-        self.vm.connected(Greeting(version), self.now, self.now, chance=0.0)
+        self._told(Greeting(version))
         self.answers(
             "query-commands",
             [{"name": name} for name in commands or {query.command for query in self._queries.values()}],
@@ -41,7 +47,8 @@ class Story:
 
     def disconnects(self) -> None:
         self._pass()
-        self.vm.disconnected(self.now)
+        self.session.end(self.now)
+        self.session = self._new_session()
 
     def cannot_connect(self, state: str) -> None:
         self._pass()
@@ -54,20 +61,28 @@ class Story:
     def emits(self, name: str, data: Any, *, at: float | None = None) -> None:
         """An event with its data as they are.
 
-        :raise BadMessage: as Vm does.
+        :raise BadMessage: the exporter says so.
         """
         self._pass()
-        self.vm.event(Event(name, raw(data), self.now if at is None else at), self.now)
+        self._told(Event(name, raw(data), self.now if at is None else at))
+
+    @contextmanager
+    def in_one_read(self) -> Iterator[None]:
+        """What happens meanwhile arrives together, at the end."""
+        self._read = []
+        yield
+        messages, self._read = self._read, None
+        self.session.receive(messages, self.now, self.now)
 
     def asks(self, command: str) -> None:
         """A query is sent, whether it is its turn or not; by what its reply is called."""
         self._pass()
-        self.vm.scheduler.ask(self._queries[command], self.now)
+        self.session.scheduler.ask(self._queries[command], self.now)
 
     def answers(self, command: str, value: Any) -> None:
         """A query is sent and answered at once.
 
-        :raise BadMessage: as Vm does.
+        :raise BadMessage: the exporter says so.
         """
         self.asks(command)
         assert self.replies(command, value)
@@ -75,20 +90,20 @@ class Story:
     def replies(self, command: str, value: Any) -> bool:
         """The answer to a query sent before; whether it was taken.
 
-        :raise BadMessage: as Vm does.
+        :raise BadMessage: the exporter says so.
         """
-        return self.vm.reply(self._queries[command], raw(value), self.now, self.now)
+        return self._told(Answer(self._queries[command], raw(value), "", 0.0)) == "ok"
 
     def refuses(self, command: str) -> None:
         """A query is answered by an error."""
         self.asks(command)
-        self.vm.failure(self._queries[command], self.now, self.now)
+        self._told(Answer(self._queries[command], None, "GenericError", 0.0))
 
     def wants(self) -> set[str]:
         """The queries that would be asked next, if nothing else happened and no time passed; they count as answered."""
         commands = set()
-        while query := self.vm.scheduler.next(self.now + 2.0):
-            self.vm.scheduler.answered(query, self.now + 2.0)
+        while query := self.session.scheduler.next(self.now + 2.0):
+            self.session.scheduler.answered(query, self.now + 2.0)
             commands.add(query.command)
         return commands
 
@@ -118,6 +133,25 @@ class Story:
         of_it = {sample: value for sample, value in self.page().items() if sample.split("{")[0] == family}
         assert {sample for sample, value in of_it.items() if value} == set(samples)
         assert all(of_it[sample] == 1 for sample in samples)
+
+    def _told(self, message: Message) -> str:
+        """What became of it, where it is an answer.
+
+        :raise BadMessage: the exporter says so.
+        """
+        if self._read is not None:
+            self._read.append(message)
+            return ""
+        result = ""
+        for notice in self.session.receive([message], self.now, self.now):
+            if isinstance(notice, BadMessage):
+                raise notice
+            if isinstance(notice, Outcome):
+                result = notice.result
+        return result
+
+    def _new_session(self) -> Session:
+        return Session(self.vm, poll_interval=15.0, chance=0.0)
 
     def _pass(self) -> None:
         self.now += 1.0

@@ -31,12 +31,13 @@ def costs() -> dict[str, Cost]:
 
 def series(disks: int) -> Counter[str]:
     """How many there are by group, of a VM with so many disks."""
-    vm = Vm(CATALOG, poll_interval=3600.0, at=0.0)
-    vm.connected(Greeting("10.0.0"), 0.0, 0.0, chance=0.0)
-    vm.scheduler.set_available(None)
+    vm = Vm(CATALOG, at=0.0)
+    vm.connected(Greeting("10.0.0"), 0.0)
+    vm.seed(CATALOG.queries)
     for query in CATALOG.queries:
-        vm.scheduler.ask(query, 0.0)
-        vm.reply(query, Raw(msgspec.json.encode(_reply(query, disks))), 0.0, 0.0)
+        vm.alive(query, 0.0)
+        vm.reply(query, Raw(msgspec.json.encode(_reply(query, disks))), 0.0)
+    vm.resynced(0.0)
     vm.process(ProcessInfo(cpu_seconds=1.0, resident_bytes=1, open_fds=1, vcpus={}), 0.0)
     values = iter(vm.samples.values)  # in the order of the groups
     return Counter({group.name: sum(len(next(values)) for _ in group.families) for group in GROUPS.values()})

@@ -5,12 +5,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from qmp_exporter.catalog.vm import QUERY_NAME, QUERY_UUID, NameInfo, UuidInfo
+from qmp_exporter.catalog.vm import NameInfo, UuidInfo
 from qmp_exporter.core.family import printable
-from qmp_exporter.core.wire import Failure, Reply, typed
-
-NAME = QUERY_NAME.command
-UUID = QUERY_UUID.command
+from qmp_exporter.core.protocol import Answer
+from qmp_exporter.core.wire import typed
 
 _decode_name = msgspec.json.Decoder(NameInfo).decode
 _decode_uuid = msgspec.json.Decoder(UuidInfo).decode
@@ -24,13 +22,13 @@ class Identity(NamedTuple):
     uuid: str = ""
 
 
-def name_in(answer: Reply | Failure) -> str:
+def name_in(answer: Answer) -> str:
     """:raise BadMessage: it is no answer to query-name."""
-    name: str = "" if isinstance(answer, Failure) else typed(_decode_name, answer.value).name
+    name: str = "" if answer.value is None else typed(_decode_name, answer.value).name
     return name if printable(name) == name else ""  # two that differ in what is not printed would have the same series
 
 
-def uuid_in(answer: Reply | Failure) -> str:
+def uuid_in(answer: Answer) -> str:
     """:raise BadMessage: it is no answer to query-uuid."""
-    uuid: str = "" if isinstance(answer, Failure) else typed(_decode_uuid, answer.value).uuid.lower()
+    uuid: str = "" if answer.value is None else typed(_decode_uuid, answer.value).uuid.lower()
     return uuid if _UUID.fullmatch(uuid) and uuid.strip("0-") else ""

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from qmp_exporter.core.family import Labels, printable
-from qmp_exporter.core.query_scheduler import PATIENCE
+from qmp_exporter.core.in_flight import PATIENCE
 from qmp_exporter.core.vm import Vm
 
 IO_ERRORS = "qemu_block_io_errors_total"
@@ -133,9 +133,8 @@ class Answer(Struct, frozen=True):
     data: Data
 
 
-def monitor(vm: Vm, since: float, reason: str, retry_at: float | None, *, now: float, monotonic: float) -> Monitor:
-    """`now` is the time since the epoch, `monotonic` that of the VM's scheduler."""
-    waits = 0.0 if vm.scheduler.waits_since is None else monotonic - vm.scheduler.waits_since
+def monitor(vm: Vm, since: float, reason: str, retry_at: float | None, *, waits: float, now: float) -> Monitor:
+    """`now` is the time since the epoch; `waits`: for how many seconds nothing that was asked has been answered."""
     unanswered_since = now - waits if waits > PATIENCE else None
     return Monitor(vm.monitor_state, since, printable(reason), retry_at, unanswered_since)
 

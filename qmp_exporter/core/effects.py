@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from .wire import BadMessage
+
 
 class EndAnnounced(NamedTuple):
     """QEMU has said that it ends; or, where `is_expected` is false, it goes on after all."""
@@ -25,4 +27,5 @@ class LabelChanged(NamedTuple):
     gone: frozenset[str]
 
 
-Effect = EndAnnounced | AnotherVm | LabelChanged
+# A BadMessage: part of the message could not be read.
+Effect = EndAnnounced | AnotherVm | LabelChanged | BadMessage

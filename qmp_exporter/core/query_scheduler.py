@@ -1,16 +1,16 @@
 """Events, replies and the time -> the query to send next: one at a time, follow-ups before polls, storms coalesced."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from math import inf
 
 from msgspec import Struct
 
 from .family import Query
+from .in_flight import PATIENCE, InFlight
+from .vm_facts import VmFacts
 
 SLOW_INTERVAL = 60.0  # seconds between two of the queries that touch image files, which can hang with the storage
-PATIENCE = 5.0  # seconds until a query counts as unanswered; an idle QEMU needs one millisecond
-STUCK = 60.0  # seconds after which a query that was never answered no longer keeps others from being sent
 SLOTS = 64  # of a poll interval: VMs that are polled together wake us together, which costs less than one by one
 QUIET = 2.0  # seconds without a query after QEMU has announced its end, which takes it some milliseconds
 STAYS = frozenset({"STOP", "RESET", "RESUME"})  # events that say that QEMU is still there after all (-no-shutdown)
@@ -18,7 +18,6 @@ SHARE = 0.03  # of QEMU's time that one of its queries may take: its main loop d
 REST = 1 / SHARE - 1  # times what the last query took, until the next of its kind
 LONGEST_REST = 3600.0  # seconds; beyond that what was told is too old to be of use
 LONGEST_REST_OF_MEMORY = 2.0  # seconds; a query that reads memory alone takes QEMU 50 ms at most, whatever it waits for
-HUNG = 10.0  # seconds without any answer after which QEMU hangs, as far as anybody can tell
 MAX_FOLLOW_UPS = 8  # in a row while something else is wanted; in a storm a slow QEMU would never be polled otherwise
 MAX_OVERTAKEN = 3  # replies dropped in a row; beyond that a storm would leave the page without any answer at all
 
@@ -33,7 +32,7 @@ QUERY_COMMANDS = Query("query-commands", list[CommandInfo])
 
 
 class QueryScheduler:
-    """The queries of one VM that are wanted, and the one that is in flight.
+    """The queries of one session that are wanted, and when each may be sent.
 
     QEMU runs the commands of all its monitors one after the other in its main loop: a second query in flight would not
     be answered sooner, only take a turn from its manager.  Times are seconds on a clock that never jumps.
@@ -53,29 +52,12 @@ class QueryScheduler:
     | STUCK seconds without an answer | it is given up; what the resync needs is wanted again |
     """
 
-    def __init__(
-        self,
-        queries: tuple[Query, ...],
-        poll_interval: float,
-        poll_now: Callable[[Query], bool] = lambda _: False,
-        supported: Callable[[Query], bool] = lambda _: True,
-        needed: Callable[[Query], bool] = lambda _: True,
-    ) -> None:
-        """What is known of this VM decides on a query.
-
-        `poll_now`: whether one that is not always polled is polled now; `supported`: whether this QEMU may be asked;
-        `needed`: whether an event makes us ask.
-        """
-        self._needed = needed
+    def __init__(self, queries: tuple[Query, ...], poll_interval: float, facts: VmFacts) -> None:
+        """What is known of the VM decides on some queries: whether it has them, and whether they are needed now."""
         self._queries = queries
-        self._supported = supported
         self._poll_interval = poll_interval
-        self._poll_now = poll_now
-        self.stop()
-
-    def stop(self) -> None:
-        """No monitor: nothing is wanted, nothing in flight."""
-        self._available: tuple[Query, ...] = ()
+        self._facts = facts
+        self.available: tuple[Query, ...] = ()
         self._settles: Mapping[str, Sequence[Query]] = {}
         self._urgent: dict[Query, None] = {}  # wanted because an event said so, in the order of the events
         self._wanted: dict[Query, None] = {}  # wanted because it is time
@@ -86,16 +68,13 @@ class QueryScheduler:
         self._failing: set[Query] = set()  # answered by an error last
         self._dropped: dict[Query, int] = {}
         self._poll_at = self._slow_at = inf
-        self.in_flight: Query | None = None
-        self.waits_since: float | None = None  # the time since which nothing that was asked has been answered
-        self._overtaken = self._said_late = self._said_hung = False
+        self.in_flight = InFlight()
         self._follow_ups = 0  # asked in a row
         self._ending = False
         self._quiet_until: float | None = None
 
     def start(self, now: float, chance: float) -> None:
-        """A monitor was negotiated.  `chance` in [0, 1) spreads the polls of VMs that connected together."""
-        self.stop()
+        """The session was negotiated.  `chance` in [0, 1) spreads the polls of VMs that connected together."""
         self._wanted[QUERY_COMMANDS] = None
         self._poll_at = self._in_a_slot(now + self._poll_interval * (1 + chance) / 2)
         self._slow_at = now + max(SLOW_INTERVAL, self._poll_interval) * (1 + chance) / 2
@@ -103,22 +82,19 @@ class QueryScheduler:
     def set_available(self, commands: Iterable[str] | None) -> None:
         """QEMU has these commands (None: it would not say, and is taken to have all).  They are wanted now."""
         names = frozenset(query.command for query in self._queries) if commands is None else frozenset(commands)
-        self._available = tuple(
+        self.available = tuple(
             query
             for query in self._queries
-            if query.command in names and query.instead_of_newer not in names and self._supported(query)
+            if query.command in names and query.instead_of_newer not in names and self._facts.is_qemu(query.since)
         )
-        self._settles = _settling(self._available)
-        self._resync = frozenset(query for query in self._available if query.every != "event")
-        self._wanted.update((query, None) for query in self._available if query in self._resync)
+        self._settles = _settling(self.available)
+        self._resync = frozenset(query for query in self.available if query.every != "event")
+        self._wanted.update((query, None) for query in self.available if query in self._resync)
 
     @property
     def knows_available(self) -> bool:
         """It is known which commands QEMU has."""
         return self._resync is not None
-
-    def is_available(self, query: Query) -> bool:
-        return query in self._available
 
     @property
     def resynced(self) -> bool:
@@ -128,18 +104,18 @@ class QueryScheduler:
     @property
     def settled(self) -> bool:
         """Nothing is in flight, and no event waits for the query that settles it."""
-        return self.in_flight is None and not self._urgent
+        return self.in_flight.query is None and not self._urgent
 
     def on_event(self, event: str) -> None:
         """An event: the queries that settle it are wanted at once, and a reply on its way may be older than it."""
         if self._ending and event in STAYS:
             self._ending, self._quiet_until = False, None
         for query in self._settles.get(event, ()):
-            if query is self.in_flight:
-                if self._needed(query):
+            if query is self.in_flight.query:
+                if self._is_needed(query):
                     self._urgent[query] = None
-                    self._overtaken = True
-            elif query not in self._urgent and self._needed(query):
+                    self.in_flight.overtaken = True
+            elif query not in self._urgent and self._is_needed(query):
                 self._urgent[query] = None
 
     def expect_end(self) -> None:
@@ -148,19 +124,10 @@ class QueryScheduler:
 
     def next(self, now: float) -> Query | None:
         """The query to send now, if any; it counts as sent."""
-        if now >= self._poll_at:
-            self._poll_at = self._in_a_slot(now + self._poll_interval)
-            self._wanted.update(dict.fromkeys(query for query in self._available if self._is_polled(query)))
-        if now >= self._slow_at:
-            self._slow_at = now + max(SLOW_INTERVAL, self._poll_interval)
-            self._wanted.update(
-                dict.fromkeys(
-                    query for query in self._available if query.every == "slow" or self._is_polled_slowly(query)
-                )
-            )
+        self._want_what_is_due(now)
         self._give_up(now)
         self._wait_for_the_end(now)
-        if self.in_flight is not None or self._ending:
+        if self.in_flight.query is not None or self._ending:
             return None
         turns = (self._urgent, self._wanted) if self._follow_ups < MAX_FOLLOW_UPS else (self._wanted, self._urgent)
         for queries in turns:
@@ -175,44 +142,23 @@ class QueryScheduler:
         """Take note that this query is sent now, be it its turn or not."""
         self._urgent.pop(query, None)
         self._wanted.pop(query, None)
-        self.in_flight, self._overtaken, self._said_late = query, False, False
         self._sent_at[query] = now
-        if self.waits_since is None:
-            self.waits_since = now
+        self.in_flight.send(query, now)
 
     def due(self, now: float) -> float:
-        """Seconds until `next`, `take_timeout` or `take_hang` may have something to say, if nothing happens before."""
-        if self.in_flight is not None:
-            at = self._sent_at[self.in_flight] + (STUCK if self._said_late else PATIENCE)
-        else:
+        """Seconds until `next`, or what is in flight, may have something to say, if nothing happens before."""
+        at = inf
+        if self.in_flight.query is None:
             at = min((self._ready_at(query) for query in (*self._urgent, *self._wanted)), default=inf)
             at = max(at, self._quiet_until or at)
-        if self.waits_since is not None and not self._said_hung:
-            at = min(at, self.waits_since + HUNG)
-        return max(0.0, min(at, self._poll_at, self._slow_at) - now)
-
-    def take_timeout(self, now: float) -> Query | None:
-        """The query in flight, once, when it has gone unanswered for too long."""
-        query = self.in_flight
-        if query is None or self._said_late or now < self._sent_at[query] + PATIENCE:
-            return None
-        self._said_late = True
-        return query
-
-    def take_hang(self, now: float) -> bool:
-        """True once, when nothing that was asked has been answered for HUNG seconds."""
-        if self._said_hung or self.waits_since is None or now < self.waits_since + HUNG:
-            return False
-        self._said_hung = True
-        return True
+        return max(0.0, min(at, self.in_flight.due(), self._poll_at, self._slow_at) - now)
 
     def answered(self, query: Query, now: float) -> bool:
         """A reply came: is it still true?  If not, the query is wanted again already.
 
         One that was overtaken is better than none where QEMU is to have a long rest before it is asked again.
         """
-        overtaken = query is self.in_flight and self._overtaken
-        self._end(query, now)
+        overtaken = self._end(query, now)
         self._failing.discard(query)
         may_ask_again = self._dropped.get(query, 0) < MAX_OVERTAKEN and self._ready_at(query) - now < PATIENCE
         if overtaken and may_ask_again:
@@ -228,19 +174,29 @@ class QueryScheduler:
         self._failing.add(query)
         self._done(query)
 
+    def _want_what_is_due(self, now: float) -> None:
+        if now >= self._poll_at:
+            self._poll_at = self._in_a_slot(now + self._poll_interval)
+            self._wanted.update(dict.fromkeys(query for query in self.available if self._is_polled(query)))
+        if now >= self._slow_at:
+            self._slow_at = now + max(SLOW_INTERVAL, self._poll_interval)
+            self._wanted.update(dict.fromkeys(query for query in self.available if self._is_polled_slowly(query)))
+
     def _is_polled(self, query: Query) -> bool:
-        return (query.every == "poll" and query not in self._failing) or self._poll_now(query)
+        is_wanted_now = query.poll_while is not None and query.poll_while(self._facts)
+        return is_wanted_now or (query.every == "poll" and query not in self._failing)
 
     def _is_polled_slowly(self, query: Query) -> bool:
-        return query.every == "poll" and query in self._failing
+        return query.every == "slow" or (query.every == "poll" and query in self._failing)
 
-    def _end(self, query: Query, now: float) -> None:
-        """The answer came: take note of what it cost QEMU."""
-        self.waits_since, self._said_hung = None, False
-        if query is self.in_flight:
-            self.in_flight = None
+    def _is_needed(self, query: Query) -> bool:
+        return query.needed_when is None or query.needed_when(self._facts)
+
+    def _end(self, query: Query, now: float) -> bool:
+        """The answer came: take note of what it cost QEMU.  True if it was overtaken."""
         self._ended_at[query] = now
         self._took[query] = (*self._took.get(query, ())[-1:], now - self._sent_at.get(query, now))
+        return self.in_flight.answered(query)
 
     def _in_a_slot(self, at: float) -> float:
         """The beginning of the slot in which this time is; all VMs polled as often have the same slots."""
@@ -259,13 +215,10 @@ class QueryScheduler:
 
     def _give_up(self, now: float) -> None:
         """No longer wait for a reply that does not come; what the connect needs is asked again."""
-        query = self.in_flight
-        if query is None or now < self._sent_at[query] + STUCK:
-            return
-        self.in_flight = None
+        query = self.in_flight.take_stuck(now)
         if query is QUERY_COMMANDS:
             self.set_available(None)
-        elif self._resync and query in self._resync:
+        elif query is not None and self._resync and query in self._resync:
             self._wanted[query] = None
 
     def _ready_at(self, query: Query) -> float:

@@ -5,7 +5,8 @@ recorded, asked again as they were asked then.  One that was never asked is take
 query-commands said: only then are all queries of a connect answered, as they were to whoever recorded.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from math import inf
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -13,8 +14,10 @@ from msgspec import Raw, Struct, field
 
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.family import Query
+from qmp_exporter.core.protocol import Answer, Protocol
+from qmp_exporter.core.session import Session
 from qmp_exporter.core.vm import Vm
-from qmp_exporter.core.wire import BadMessage, Event, Failure, Greeting, Message, Reply, decode
+from qmp_exporter.core.wire import BadMessage, Event, Greeting, decode
 
 
 class RecordingError(Exception):
@@ -33,6 +36,8 @@ class _Sent(Struct):
     arguments: dict[str, Any] = {}
 
 
+_NEGOTIATED = b'{"return": {}, "id": 0}\n'
+
 _decode_line = msgspec.json.Decoder(_Line).decode
 _decode_arguments = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_sent = msgspec.json.Decoder(_Sent).decode
@@ -40,39 +45,59 @@ _decode_sent = msgspec.json.Decoder(_Sent).decode
 
 def replay(
     dispatch: Dispatch, lines: Iterable[bytes], *, ended: bool = False, complain: Callable[[str], None] = lambda _: None
-) -> Vm:
-    """`ended`: the connection was lost after the last line, as when QEMU went away.
+) -> Session:
+    """The session and its VM as they stand after the last line.
+
+    `ended`: the connection was lost after the last line, as when QEMU went away.
 
     `complain` gets what the exporter would have counted as a bad message; it goes on after it.
 
     :raise RecordingError: a line that is not of the form above.
     """
-    session = [_parse(number, text) for number, text in enumerate(lines, start=1)]
-    began = _began(session)
-    vm = Vm(dispatch, poll_interval=float("inf"), at=began)
-    queries = {_asks(query): query for query in dispatch.queries if not query.instead_of_newer}
-    commands = {line.msg.execute for line in session if isinstance(line.msg, _Sent)}
-    asked: dict[int, Query] = {}
-    at = began
-    for number, line in enumerate(session, start=1):
-        at = began + line.t
+    recorded = [_parse(number, text) for number, text in enumerate(lines, start=1)]
+    began = _began(recorded)
+    vm = Vm(dispatch, at=began)
+    player = _Player(vm, {line.msg.execute for line in recorded if isinstance(line.msg, _Sent)})
+    for number, line in enumerate(recorded, start=1):
         if isinstance(line.msg, _Sent):
-            query = queries.get((line.msg.execute, _canonical(line.msg.arguments)))
-            if query is not None:
-                asked[line.msg.id] = query
-                vm.scheduler.ask(query, line.t)
+            player.asks(line.msg, line.t)
             continue
-        try:
-            message = decode(line.msg)
-            _hear(vm, message, asked, at, line.t)
-            if isinstance(message, Greeting):
-                vm.scheduler.set_available(commands)
-        except BadMessage as bad:
+        for bad in player.says(line.msg, began + line.t, line.t):
             complain(f"line {number}: {bad.reason}: {bad}")
-        vm.heard()
     if ended:
-        vm.disconnected(at)
-    return vm
+        player.session.end(began + recorded[-1].t if recorded else began)
+    return player.session
+
+
+class _Player:
+    """The session of the exporter, as if it had asked what was recorded."""
+
+    def __init__(self, vm: Vm, commands: Collection[str]) -> None:
+        self.session = Session(vm, poll_interval=inf, chance=0.0)
+        self._protocol = Protocol(vm.commands, now=0.0)
+        self._commands = commands
+        self._queries = {_asks(query): query for query in vm.queries if not query.instead_of_newer}
+
+    def asks(self, sent: _Sent, now: float) -> None:
+        """What is no query of ours is matched with its answer all the same, which is then left out."""
+        query = self._queries.get((sent.execute, _canonical(sent.arguments)))
+        if query is not None:
+            self.session.scheduler.ask(query, now)
+        self._protocol.sent(query or Query(sent.execute, object), sent.id, now)
+
+    def says(self, line: bytes, at: float, now: float) -> list[BadMessage]:
+        """The exporter's own negotiation needs no answer in the recording: it gets one as soon as it asks."""
+        messages = self._protocol.receive(line + b"\n", now)
+        if self._protocol.take_bytes_to_send():
+            messages += self._protocol.receive(_NEGOTIATED, now)
+        ours = [message for message in messages if not isinstance(message, Answer) or self._is_ours(message.query)]
+        notices = self.session.receive(ours, at, now)
+        if any(isinstance(message, Greeting) for message in messages):
+            self.session.scheduler.set_available(self._commands)
+        return [notice for notice in notices if isinstance(notice, BadMessage)]
+
+    def _is_ours(self, query: Query) -> bool:
+        return query in self._queries.values()
 
 
 def _asks(query: Query) -> tuple[str, bytes]:
@@ -108,17 +133,3 @@ def _began(session: Iterable[_Parsed]) -> float:
             if isinstance(message, Event) and message.at > 0:
                 return message.at - line.t
     return 0.0
-
-
-def _hear(vm: Vm, message: Message, asked: dict[int, Query], at: float, now: float) -> None:
-    match message:
-        case Event():
-            vm.event(message, at)
-        case Greeting():
-            vm.connected(message, at, now, chance=0.0)
-        case Reply(identifier, value):
-            if query := asked.pop(identifier, None):
-                vm.reply(query, value, at, now)
-        case Failure(identifier):
-            if query := asked.pop(identifier, None):
-                vm.failure(query, at, now)

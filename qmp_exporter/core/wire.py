@@ -5,7 +5,7 @@ event nobody reads costs no second decode, and a payload of the wrong shape spoi
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Self
 
 import msgspec
 from msgspec import Meta, Raw, Struct, field
@@ -20,6 +20,11 @@ class BadMessage(Exception):
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)
         self.reason = reason
+
+    def without_frames(self) -> Self:
+        """To be kept as a value: the frames where it was raised would keep it, and all they read, in a cycle."""
+        self.__context__ = None
+        return self.with_traceback(None)
 
 
 class Greeting(NamedTuple):

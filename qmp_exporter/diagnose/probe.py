@@ -10,10 +10,11 @@ from qmp_exporter.catalog import GROUPS, without
 from qmp_exporter.catalog.cpu import VCPUS
 from qmp_exporter.config import Target
 from qmp_exporter.core.family import Query
+from qmp_exporter.core.in_flight import PATIENCE
 from qmp_exporter.core.page import Page
-from qmp_exporter.core.query_scheduler import PATIENCE
+from qmp_exporter.core.protocol import Message, Protocol
+from qmp_exporter.core.session import Outcome, Session
 from qmp_exporter.core.vm import Vm
-from qmp_exporter.core.wire import BadMessage, Event, Failure, Message, Reply
 from qmp_exporter.daemon.monitor.link import Link
 from qmp_exporter.daemon.monitor.process import peer_pid, read_process
 
@@ -86,100 +87,82 @@ class Probe:
         self._target = target
         self._dispatch = dispatch = without(target.disabled, target.kvm_stats)
         self._unasked = frozenset() if target.query_block else frozenset({"query-block"})
-        self.vm = Vm(dispatch, POLL, time.time(), self._unasked)
+        self.vm = Vm(dispatch, time.time())
+        self._session = Session(self.vm, POLL, 0.0, self._unasked)
         self._answered = asyncio.Event()
         self.link = Link(
             target.socket,
-            dispatch.commands,
-            hear=self._hear,
-            heard=self.vm.heard,
-            bad=lambda _: None,
+            Protocol(dispatch.commands, time.monotonic()),
+            receive=self._receive,
             ended=self._answered.set,
         )
-        self._reply: Reply | Failure | None = None
-        self._heard_at = 0.0
-        self._identifier = 0
+        self._outcome: Outcome | None = None
         self._seconds: dict[Query, list[float]] = {}
         self._errors: dict[Query, str] = {}
 
     async def run(self) -> ProbeResult:
         """:raise Unreachable: there is no session to be had."""
         try:
-            greeting = await self.link.open()
-            self.vm.connected(greeting, time.time(), time.monotonic(), 0.0)
+            await self.link.open()
             if await self._resync():
                 await self._ask_again()
             pid = peer_pid(self.link.socket) if self.link.socket is not None else None
             if pid is not None and "process" not in self._target.disabled:
                 self.vm.process(read_process(pid, self.vm.facts[VCPUS].threads), time.time())
-            return self._answer(greeting.version, pid)
+            return self._result(pid)
         finally:
             await self.link.close()
 
     async def _resync(self) -> bool:
         """Ask everything once, as the daemon does at each connect; False if a query was not answered."""
-        scheduler = self.vm.scheduler
-        while self.link.is_open and not scheduler.resynced:
-            query = scheduler.next(time.monotonic())
-            if query is None:
-                await asyncio.sleep(scheduler.due(time.monotonic()))
-            elif not await self._ask(query):
+        while self.link.is_open and not self._session.scheduler.resynced:
+            now = time.monotonic()
+            turn = self._session.turn(time.time(), now)
+            if turn.query is None:
+                await asyncio.sleep(turn.due - now)
+            elif not await self._ask(turn.query):
                 return False
         return self.link.is_open
 
     async def _ask_again(self) -> None:
         """What touches image files, or tells what hardly changes, was asked once and that is enough."""
         for _ in range(AGAIN):
-            for query in self._dispatch.queries:
-                if (
-                    query.every in {"slow", "event"}
-                    or query in self._errors
-                    or not self.vm.scheduler.is_available(query)
-                ):
+            for query in self._session.scheduler.available:
+                if query.every in {"slow", "event"} or query in self._errors:
                     continue
-                self.vm.scheduler.ask(query, time.monotonic())
+                self._session.scheduler.ask(query, time.monotonic())
                 if not self.link.is_open or self.vm.facts.ending or not await self._ask(query):
                     return
 
     async def _ask(self, query: Query) -> bool:
-        self._identifier += 1
-        self._reply = None
+        self._outcome = None
         self._answered.clear()
-        sent_at = time.monotonic()
-        self.link.ask(query.command, self._identifier, query.arguments)
+        self.link.ask(query)
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._answered.wait()
         except TimeoutError:
             self._errors[query] = "timeout"
             return False
-        if self._reply is None:  # the session ended
+        if self._outcome is None:  # the session ended
             return False
-        self._seconds.setdefault(query, []).append(self._heard_at - sent_at)
-        self._take(query, self._reply)
+        _, result, seconds, unreadable = self._outcome
+        self._seconds.setdefault(query, []).append(seconds or 0.0)
+        if unreadable:
+            self._errors[query] = f"unreadable: {unreadable}"
+        elif result not in {"ok", "overtaken"}:
+            self._errors[query] = result
         return True
 
-    def _take(self, query: Query, reply: Reply | Failure) -> None:
-        if isinstance(reply, Failure):
-            self._errors[query] = reply.reason
-            self.vm.failure(query, time.time(), self._heard_at)
-            return
-        try:
-            self.vm.reply(query, reply.value, time.time(), self._heard_at)
-        except BadMessage as bad:
-            self._errors[query] = f"unreadable: {bad}"
-
-    def _hear(self, message: Message) -> None:
-        if isinstance(message, Event):
-            self.vm.event(message, time.time())
-        elif isinstance(message, Reply | Failure) and message.id == self._identifier:
-            self._reply = message
-            self._heard_at = time.monotonic()
-            self._answered.set()
+    def _receive(self, messages: list[Message]) -> None:
+        for notice in self._session.receive(messages, time.time(), time.monotonic()):
+            if isinstance(notice, Outcome):
+                self._outcome = notice
+                self._answered.set()
 
     # --- what is made of it
 
-    def _answer(self, version: str, pid: int | None) -> ProbeResult:
+    def _result(self, pid: int | None) -> ProbeResult:
         families = {family.name: index for index, family in enumerate(self._dispatch.families)}
         name, uuid, *_ = next(iter(self.vm.samples.values[families["qemu_vm_info"]]), ("", "", ""))
         groups = []
@@ -187,41 +170,34 @@ class Probe:
             counts = [len(self.vm.samples.values[families[family.name]]) for family in group.families]
             groups.append((group.name, sum(count > 0 for count in counts), sum(counts)))
         asked = {**self._seconds, **dict.fromkeys(query for query in self._errors if query not in self._seconds)}
+        scheduler = self._session.scheduler
         return ProbeResult(
-            version,
+            self.vm.facts.version,
             name,
             uuid,
-            any(
-                self.vm.scheduler.is_available(query)
-                for query in self._dispatch.queries
-                if query.command == "query-status"
-            ),
+            any(query.command == "query-status" for query in scheduler.available),
             pid,
             tuple(
                 Asked(query.reply, tuple(self._seconds.get(query, ())), self._errors.get(query, "")) for query in asked
             ),
-            tuple(self._lacks()) if self.vm.scheduler.knows_available else (),
+            tuple(self._lacks()) if scheduler.knows_available else (),
             tuple(groups),
             tuple(self._lines()),
-            self.vm.scheduler.resynced,
+            scheduler.resynced,
         )
 
     def _lacks(self) -> Iterator[Lack]:
-        is_available = self.vm.scheduler.is_available
+        available = set(self._session.scheduler.available)
         for query in self._dispatch.queries:
             newer = {other for other in self._dispatch.queries if other.command == query.instead_of_newer}
             older = {other for other in self._dispatch.queries if other.instead_of_newer == query.command}
-            if (
-                query.every == "event"
-                or query.command in self._unasked
-                or any(map(is_available, {query, *newer, *older}))
-            ):
+            if query.every == "event" or query.command in self._unasked or available & {query, *newer, *older}:
                 continue
             if not query.instead_of_newer:  # it is the newer one that is missed
                 yield self._lack(query)
 
     def _lack(self, query: Query) -> Lack:
-        available = {other.reply for other in self._dispatch.queries if self.vm.scheduler.is_available(other)}
+        available = {other.reply for other in self._session.scheduler.available}
         gone: list[str] = []
         by_events: list[str] = []
         for index, family in enumerate(self._dispatch.families):

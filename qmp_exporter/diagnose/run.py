@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from qmp_exporter.config import Target
-from qmp_exporter.core.query_scheduler import PATIENCE
+from qmp_exporter.core.in_flight import PATIENCE
 from qmp_exporter.daemon.monitor.link import Unreachable
 from qmp_exporter.diagnose.arguments import HMP
 from qmp_exporter.diagnose.finding import Finding
@@ -44,7 +44,7 @@ async def _ask(target: Target, view: View) -> Finding:
         async with asyncio.timeout(DEADLINE):
             answer = await interview.run()
     except Unreachable as failure:
-        return _explained(target, failure, interview.link.said, view)
+        return _explained(target, failure, interview.link.protocol.first_words, view)
     except TimeoutError:
         return _slow(target, f"Not done within {DEADLINE:.0f} s.", None, view)
     return _judged(target, answer, view)

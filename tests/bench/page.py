@@ -19,7 +19,6 @@ from prometheus_client.registry import Collector
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.config import Target
 from qmp_exporter.core.family import Query
-from qmp_exporter.core.query_scheduler import QUERY_COMMANDS
 from qmp_exporter.core.vm import Vm
 from qmp_exporter.core.wire import Event, Greeting, decode
 from qmp_exporter.daemon.selfstats import Selfstats
@@ -85,8 +84,9 @@ def _told(vm: Vm, name: str) -> Dirty:
     """Connect the VM to one that has everything; what changes with a poll when its disks worked."""
     simulated = SimulatedVm(name, spice=SpiceServer())
     simulated.on_event.append(lambda event: vm.event(_heard(encode(event.message())), 0.0))
-    vm.connected(Greeting("10.0.0"), time.time(), now=0.0, chance=0.0)
-    _answer(vm, simulated, (QUERY_COMMANDS, *CATALOG.queries))
+    vm.connected(Greeting("10.0.0"), time.time())
+    vm.seed(CATALOG.queries)
+    _answer(vm, simulated, CATALOG.queries)
     simulated.start_job("mirror", length=64 << 30, speed=1 << 20)
     simulated.vnc_initialize(simulated.vnc_connect("default"))
     for disk in simulated.blocks[:2]:
@@ -115,8 +115,7 @@ def _answer(vm: Vm, simulated: SimulatedVm, queries: Iterable[Query]) -> None:
     for query in queries:
         if query.command not in COMMANDS:
             continue
-        vm.scheduler.ask(query, 0.0)
-        vm.reply(query, Raw(msgspec.json.encode(execute(simulated, Request(query.command, {}, {})))), time.time(), 0.0)
+        vm.reply(query, Raw(msgspec.json.encode(execute(simulated, Request(query.command, {}, {})))), time.time())
 
 
 def _all() -> Dirty:

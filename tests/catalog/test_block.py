@@ -135,12 +135,12 @@ def test_an_error_of_the_filter_of_a_job_is_that_of_its_disk():
 def test_all_nodes_are_listed_when_a_stranger_is_named_and_not_again():
     story = with_disks(BLOCKDEV)
     fails(story, node_name="libvirt-1-format")
-    assert story.vm.scheduler.next(story.now + 2.0) is not QUERY_NODES
+    assert story.session.scheduler.next(story.now + 2.0) is not QUERY_NODES
     fails(mirror := mirrored(), node_name="#block119")
-    assert mirror.vm.scheduler.next(mirror.now + 2.0) is QUERY_NODES
+    assert mirror.session.scheduler.next(mirror.now + 2.0) is QUERY_NODES
     mirror.replies(NODES, [FILTER, *BELOW_IT])
     fails(mirror, node_name="#block119")
-    assert mirror.vm.scheduler.next(mirror.now + 2.0) is not QUERY_NODES
+    assert mirror.session.scheduler.next(mirror.now + 2.0) is not QUERY_NODES
 
 
 def test_a_node_of_nobody_keeps_its_name_and_is_looked_for_once():
@@ -149,7 +149,7 @@ def test_a_node_of_nobody_keeps_its_name_and_is_looked_for_once():
     story.answers(NODES, [{"node-name": "stray", "stats": {}}, *BELOW_IT])
     fails(story, node_name="stray")
     story.says(errors("stray"), 2)
-    assert story.vm.scheduler.next(story.now + 2.0) is not QUERY_NODES
+    assert story.session.scheduler.next(story.now + 2.0) is not QUERY_NODES
 
 
 def test_filters_on_filters_and_on_backing_images_are_those_of_their_disk_too():

@@ -20,7 +20,7 @@ Told = dict[str, dict[Labels, float]]
 
 def told(dispatch: Dispatch, session: Path) -> Told:
     with session.open("rb") as lines:
-        samples = replay(dispatch, lines).samples
+        samples = replay(dispatch, lines).vm.samples
     families = zip(CATALOG.families, samples.values, strict=True)
     return {family.name: values for family, values in families if values and family.name != LAST_REPLY}
 

@@ -7,7 +7,7 @@ import pytest
 
 from play import Story
 from qmp_exporter.catalog import overview, without
-from qmp_exporter.core.query_scheduler import PATIENCE
+from qmp_exporter.core.in_flight import PATIENCE
 
 DISK = {"device": "sda", "io-status": "ok", "inserted": {"node-name": "#block1"}}
 CD = {"device": "cd0", "removable": True, "tray_open": True}
@@ -15,8 +15,7 @@ CD = {"device": "cd0", "removable": True, "tray_open": True}
 
 def told(story: Story, *, name: str = "web01", labels: dict[str, str] | None = None, reason: str = "") -> Any:
     """-> the element of `targets`, as whoever asks decodes it"""
-    story.vm.heard()
-    monitor = overview.monitor(story.vm, 1.0, reason, None, now=story.now, monotonic=story.now)
+    monitor = overview.monitor(story.vm, 1.0, reason, None, waits=story.session.waits(story.now), now=story.now)
     target = overview.target(story.vm, name, "/run/qmp/web01.sock", labels or {}, monitor)
     (decoded,) = json.loads(overview.answer("1.2.3", "hv07", story.now, [overview.encode(target)]))["data"]["targets"]
     return decoded
@@ -45,9 +44,9 @@ def test_a_vm_in_trouble_is_told_with_its_disk_its_tray_its_screen_and_its_job()
     story.answers("query-name", {"name": "guest"})
     story.answers("query-uuid", {"UUID": "6a3c1f0e-6d2f-4c53-9f0a-0123456789ab"})
     story.answers("query-block", [DISK | {"io-status": "nospace"}, CD])
-    story.happens("BLOCK_IO_ERROR", operation="write", action="stop", device="sda", nospace=True)
-    failed_at = story.now
-    story.happens("STOP")
+    with story.in_one_read():  # all that it brought has the time of its newest message
+        story.happens("BLOCK_IO_ERROR", operation="write", action="stop", device="sda", nospace=True)
+        story.happens("STOP")
     stopped_at = story.now
     story.answers("query-status", {"status": "io-error", "running": False})
     story.answers("query-vnc-servers", [{"clients": [{"family": "ipv4", "host": "::1", "service": "1"}]}])
@@ -69,8 +68,7 @@ def test_a_vm_in_trouble_is_told_with_its_disk_its_tray_its_screen_and_its_job()
         "running": False,
         "run_state_since": stopped_at,
         "io_errors": [
-            # All that one read brought has the time of its newest message.
-            {"device": "sda", "operation": "write", "action": "stop", "count": 1, "last": story.now},
+            {"device": "sda", "operation": "write", "action": "stop", "count": 1, "last": stopped_at},
         ],
         "nospace_errors": [{"device": "sda", "count": 1}],
         "io_status": [{"device": "sda", "status": "nospace"}],
@@ -90,16 +88,15 @@ def test_a_vm_in_trouble_is_told_with_its_disk_its_tray_its_screen_and_its_job()
         ],
         "events": told(story)["events"],
     }
-    assert failed_at < story.now
 
 
 def test_events_are_told_newest_first_and_with_what_they_were_about():
     story = Story()
     story.happens("RESET", guest=True, reason="guest-reset")
-    story.vm.heard()
     reset_at = story.now
-    for _ in range(3):
-        story.happens("BLOCK_IO_ERROR", operation="read", action="report", device="sda")
+    with story.in_one_read():
+        for _ in range(3):
+            story.happens("BLOCK_IO_ERROR", operation="read", action="report", device="sda")
     assert told(story)["events"][:2] == [
         {
             "event": "BLOCK_IO_ERROR",
@@ -162,7 +159,7 @@ def test_a_qemu_that_is_given_up_on_has_not_answered_since_the_first_query():
     asked_at = story.now
     for _ in range(10):
         story.now += 30.0
-        story.vm.scheduler.next(story.now)
+        story.session.scheduler.next(story.now)
     assert told(story)["monitor"]["unanswered_since"] == asked_at
 
 

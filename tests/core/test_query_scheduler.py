@@ -8,20 +8,19 @@ from hypothesis import strategies as st
 
 from asking import BLOCK, NAME, POLL, QUERIES, STATS, STATUS, VNC, VNC_SERVERS, Loop
 from qmp_exporter.core.family import Query
+from qmp_exporter.core.in_flight import HUNG, PATIENCE, STUCK
 from qmp_exporter.core.query_scheduler import (
-    HUNG,
     LONGEST_REST,
     MAX_FOLLOW_UPS,
     MAX_OVERTAKEN,
-    PATIENCE,
     QUERY_COMMANDS,
     REST,
     SHARE,
     SLOTS,
     SLOW_INTERVAL,
-    STUCK,
     QueryScheduler,
 )
+from qmp_exporter.core.vm_facts import VmFacts
 
 EVENTS = ("STOP", "RESET", "DEVICE_TRAY_MOVED", "VNC_CONNECTED", "RTC_CHANGE")
 steps = st.lists(
@@ -80,7 +79,7 @@ def test_whatever_happened_the_polls_go_on(history):
 @given(st.floats(0, 1e6), st.floats(0, 1, exclude_max=True), st.floats(0, 0.9))
 def test_vms_are_polled_at_the_same_moments_whenever_they_were_met(met, chance, late):
     slot = POLL / SLOTS
-    scheduler = QueryScheduler(QUERIES, POLL)
+    scheduler = QueryScheduler(QUERIES, POLL, VmFacts())
     scheduler.start(met, chance)
     scheduler.ask(QUERY_COMMANDS, met)
     scheduler.answered(QUERY_COMMANDS, met)
@@ -148,7 +147,7 @@ def test_a_reply_overtaken_by_an_event_is_dropped_and_asked_again():
     loop.happens("STOP")
     loop.now += 1.0
     loop.turn()
-    assert loop.scheduler.in_flight is STATUS
+    assert loop.scheduler.in_flight.query is STATUS
     loop.scheduler.on_event("RESUME")
     assert loop.scheduler.answered(STATUS, loop.now) is False
     assert loop.scheduler.next(loop.now + 1.0) is STATUS
@@ -243,9 +242,9 @@ def test_however_long_an_answer_takes_qemu_is_busy_with_it_for_a_few_per_cent_of
     began, busy = loop.now, 0.0
     slowest = max(answers)
     for _ in answers:
-        while loop.scheduler.in_flight is not BLOCK:  # an event each second wants it
+        while loop.scheduler.in_flight.query is not BLOCK:  # an event each second wants it
             loop.happens("DEVICE_TRAY_MOVED")
-            loop.answer() if loop.scheduler.in_flight is not BLOCK else None
+            loop.answer() if loop.scheduler.in_flight.query is not BLOCK else None
             loop.now += 1.0
         loop.now += slowest
         busy += slowest
@@ -271,9 +270,9 @@ def test_one_slow_answer_among_quick_ones_is_taken_for_somebody_elses_doing():
 def test_a_query_of_memory_is_asked_with_the_next_poll_however_long_the_last_ones_took():
     loop = Loop()
     for _ in range(3):
-        while loop.scheduler.in_flight is not STATUS:
+        while loop.scheduler.in_flight.query is not STATUS:
             loop.sleep(1.0)
-            loop.answer() if loop.scheduler.in_flight is not STATUS else None
+            loop.answer() if loop.scheduler.in_flight.query is not STATUS else None
         loop.now += 30.0
         loop.answer()
     loop.asked.clear()
@@ -300,14 +299,14 @@ def test_an_overtaken_reply_is_taken_where_asking_again_has_to_wait_for_long():
 def test_a_query_that_fails_waits_for_the_slow_cadence_until_it_is_answered():
     loop = Loop()
     loop.sleep(POLL)
-    while loop.scheduler.in_flight is not STATS:
+    while loop.scheduler.in_flight.query is not STATS:
         loop.answer()
     loop.fail()
     loop.asked.clear()
     ends = loop.now + 4 * SLOW_INTERVAL
     while loop.now < ends:
         loop.sleep(1.0)
-        loop.fail() if loop.scheduler.in_flight is STATS else loop.answer()
+        loop.fail() if loop.scheduler.in_flight.query is STATS else loop.answer()
     assert loop.asked.count(STATS) in {4, 5}
     loop.asked.clear()
     ends = loop.now + 2 * SLOW_INTERVAL
@@ -349,7 +348,7 @@ def test_after_a_minute_without_an_answer_others_are_asked_again():
 
 @given(st.floats(0, 1, exclude_max=True))
 def test_chance_spreads_the_first_poll_over_half_an_interval(chance):
-    scheduler = QueryScheduler(QUERIES, POLL)
+    scheduler = QueryScheduler(QUERIES, POLL, VmFacts())
     scheduler.start(100.0, chance)
     scheduler.ask(QUERY_COMMANDS, 100.0)
     scheduler.answered(QUERY_COMMANDS, 100.0)
@@ -368,12 +367,13 @@ def test_the_queries_that_touch_image_files_are_asked_once_a_minute():
 
 
 def test_what_is_going_on_is_asked_about_with_each_poll_as_long_as_it_is():
-    going_on: set[Query] = set()
-    scheduler = QueryScheduler(QUERIES, POLL, lambda query: query in going_on)
+    going_on: set[str] = set()
+    job = Query("query-jobs", list, poll_while=lambda _: bool(going_on))
+    scheduler = QueryScheduler((job,), POLL, VmFacts())
     scheduler.start(0.0, 0.0)
     scheduler.ask(QUERY_COMMANDS, 0.0)
     scheduler.answered(QUERY_COMMANDS, 0.0)
-    scheduler.set_available(["query-name"])
+    scheduler.set_available(["query-jobs"])
 
     def asked(now: float) -> list[Query]:
         queries = []
@@ -382,18 +382,16 @@ def test_what_is_going_on_is_asked_about_with_each_poll_as_long_as_it_is():
             queries.append(query)
         return queries
 
-    assert asked(1.0) == [NAME]
+    assert asked(1.0) == [job]
     assert asked(20.0) == []
-    going_on.add(NAME)
-    assert asked(40.0) == [NAME]
-    assert asked(60.0) == [NAME]
+    going_on.add("mirror")
+    assert asked(40.0) == [job]
+    assert asked(60.0) == [job]
     going_on.clear()
     assert asked(80.0) == []
 
 
 def test_without_a_monitor_nothing_is_due():
-    loop = Loop()
-    loop.scheduler.stop()
-    assert loop.scheduler.due(loop.now) == float("inf")
-    assert loop.scheduler.next(loop.now + 1000) is None
-    assert loop.scheduler.take_timeout(loop.now + 1000) is None
+    scheduler = QueryScheduler(QUERIES, POLL, VmFacts())
+    assert scheduler.due(0.0) == float("inf")
+    assert scheduler.next(1000.0) is None

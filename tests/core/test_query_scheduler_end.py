@@ -5,7 +5,6 @@ import pytest
 from asking import POLL, STATUS, Loop
 from play import Story
 from qmp_exporter.core.query_scheduler import QUIET
-from qmp_exporter.core.wire import Greeting
 
 
 @pytest.fixture
@@ -38,13 +37,6 @@ def test_one_of_which_nothing_is_heard_is_asked_when_it_should_be_gone(ending):
     assert ending.asked != []
 
 
-def test_the_next_qemu_is_asked_at_once(ending):
-    ending.scheduler.stop()
-    ending.scheduler.start(ending.now, 0.0)
-    ending.turn()
-    assert len(ending.asked) == 1
-
-
 @pytest.mark.parametrize(
     ("event", "data"),
     [("SHUTDOWN", {"guest": False, "reason": "host-qmp-quit"}), ("WATCHDOG", {"action": "poweroff"})],
@@ -55,15 +47,15 @@ def test_both_ways_to_announce_an_end_are_understood(event, data):
     story.happens(event, **data)
     assert story.wants() == set()
     story.happens("DEVICE_TRAY_MOVED", device="ide0", tray_open=True)
-    assert story.vm.scheduler.next(story.now) is None
+    assert story.session.scheduler.next(story.now) is None
     story.happens("STOP")
-    assert story.vm.scheduler.next(story.now) is not None
+    assert story.session.scheduler.next(story.now) is not None
 
 
 def test_an_end_that_was_announced_before_the_session_began_is_no_less_one():
     story = Story(connected=False)
     story.happens("SHUTDOWN", guest=True, reason="guest-shutdown")
-    story.vm.connected(Greeting("10.0.2"), story.now, story.now, chance=0.0)
-    assert story.vm.scheduler.next(story.now) is None
+    story.connects()
+    assert story.session.scheduler.next(story.now) is None
     story.happens("STOP")
-    assert story.vm.scheduler.next(story.now) is not None
+    assert story.session.scheduler.next(story.now) is not None

@@ -22,7 +22,7 @@ def line(message: object, sender: str = "qemu", t: object = 0.5) -> bytes:
 def page(*lines: bytes, ended: bool = False) -> str:
     text = Page(CATALOG.families)
     text.add("web01", {})
-    text.refresh("web01", replay(CATALOG, lines, ended=ended).samples)
+    text.refresh("web01", replay(CATALOG, lines, ended=ended).vm.samples)
     return text.text()
 
 
@@ -87,7 +87,7 @@ def test_a_line_that_is_no_record_is_named(wrong):
 )
 def test_a_bad_message_is_complained_of_and_the_rest_is_told(odd, why):
     complaints = []
-    vm = replay(CATALOG, (line(GREETING), odd, line(STOP)), complain=complaints.append)
+    vm = replay(CATALOG, (line(GREETING), odd, line(STOP)), complain=complaints.append).vm
     assert [text[: len(why)] for text in complaints] == [why]
     assert vm.facts[RUN_STATE].hint == STOP["timestamp"]["seconds"]
 

@@ -135,7 +135,7 @@ class Play:
 
     def ask(self, _number: int) -> None:
         """The next query is sent, and QEMU makes its answer at once; it may arrive later."""
-        if self.answered is None and (query := self.story.vm.scheduler.next(self.story.now)):
+        if self.answered is None and (query := self.story.session.scheduler.next(self.story.now)):
             self.answered = query.command, self.model.answer(query.command)
 
     def hear(self, _number: int) -> None:
@@ -158,7 +158,7 @@ class Play:
         for _ in range(200):
             self.story.now += 0.1
             self.ask(0)
-            if self.answered is None and self.story.vm.scheduler.due(self.story.now) > 2:
+            if self.answered is None and self.story.session.scheduler.due(self.story.now) > 2:
                 return
             self.receive(0)
         raise AssertionError("never at rest")

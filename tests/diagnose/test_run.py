@@ -12,8 +12,8 @@ import pytest
 
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.config import Target
+from qmp_exporter.core import in_flight, protocol
 from qmp_exporter.core import query_scheduler as scheduler
-from qmp_exporter.daemon.monitor import link as link_module
 from qmp_exporter.diagnose import probe as interview_module
 from qmp_exporter.diagnose import run as examine_module
 from qmp_exporter.diagnose.access import current_user
@@ -137,7 +137,7 @@ async def test_a_serial_port_is_not_connected_to(directory: Path) -> None:
 
 
 async def test_silence_is_told(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "GREETING_DEADLINE", 0.1)
+    monkeypatch.setattr(protocol, "GREETING_DEADLINE", 0.1)
     monitor.inject(NoGreeting())
     finding = await examined(monitor.address)
     assert finding.verdict == "error"
@@ -156,7 +156,7 @@ async def test_silence_is_told(monitor: Monitor, monkeypatch: pytest.MonkeyPatch
 async def test_what_is_no_monitor_is_named_and_quoted(
     monitor: Monitor, monkeypatch: pytest.MonkeyPatch, said: Garbage | Endless, problem: str
 ) -> None:
-    monkeypatch.setattr(link_module, "GREETING_DEADLINE", 0.3)
+    monkeypatch.setattr(protocol, "GREETING_DEADLINE", 0.3)
     monitor.inject(said)
     finding = await examined(monitor.address)
     assert finding.verdict == "error"
@@ -165,7 +165,7 @@ async def test_what_is_no_monitor_is_named_and_quoted(
 
 
 async def test_a_pretty_monitor_is_named(vm: SimulatedVm, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "GREETING_DEADLINE", 0.3)
+    monkeypatch.setattr(protocol, "GREETING_DEADLINE", 0.3)
     async with Monitor(vm, directory / "web01.sock", pretty=True) as monitor:
         finding = await examined(monitor.address)
     assert "pretty=on" in finding.problem
@@ -186,7 +186,7 @@ async def test_a_query_that_hangs_is_told_and_nothing_more_is_asked(
 async def test_a_monitor_that_is_never_done_is_given_up(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(examine_module, "DEADLINE", 0.2)
     monkeypatch.setattr(interview_module, "PATIENCE", 60.0)
-    monkeypatch.setattr(scheduler, "STUCK", 60.0)
+    monkeypatch.setattr(in_flight, "STUCK", 60.0)
     monitor.inject(Stall("query-status"))
     finding = await examined(monitor.address)
     assert finding.verdict == "slow"

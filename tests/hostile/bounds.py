@@ -16,6 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.core.family import MAX_LABEL, OTHER
 from qmp_exporter.core.page import Page
+from qmp_exporter.core.session import Session
 from qmp_exporter.core.vm import Vm
 
 
@@ -70,12 +71,12 @@ def check_series(vm: Vm) -> None:
         assert max(map(len, used), default=0) <= MAX_LABEL
 
 
-def kept(vm: Vm) -> dict[str, int]:
-    """What a VM keeps beside its samples -> bytes, or characters, by where it is."""
+def kept(vm: Vm, session: Session) -> dict[str, int]:
+    """What a VM and its session keep beside the samples -> bytes, or characters, by where it is."""
     found: dict[str, int] = {}
     seen: set[int] = set()
-    for name in ("facts", "scheduler", "_counted"):
-        _weigh(name, getattr(vm, name), found, seen)
+    for name, owner in (("facts", vm), ("scheduler", session), ("_counted", vm)):
+        _weigh(name, getattr(owner, name), found, seen)
     return {name: weight for name, weight in found.items() if weight}
 
 

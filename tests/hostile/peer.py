@@ -9,9 +9,9 @@ import time
 
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.config import Target
+from qmp_exporter.core.protocol import Protocol, Refusal
 from qmp_exporter.core.query_scheduler import QUERY_COMMANDS
-from qmp_exporter.core.wire import BadMessage, Message
-from qmp_exporter.daemon.monitor.link import Link, Unreachable
+from qmp_exporter.core.wire import BadMessage, Greeting
 from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.selfstats import Selfstats
 
@@ -35,72 +35,59 @@ class Peer:
         self.asked: list[tuple[str, int]] = []  # what has no answer yet: a command and its id
         self.taken = 0  # messages that were good
         self.bad = 0
-        self.open = False
-        self.link = self._link()
+        self.protocol = Protocol(CATALOG.commands, self.now)
 
     @property
     def vm(self):
         return self.watch.vm
 
-    def _link(self) -> Link:
-        link = Link(
-            "/nowhere",
-            CATALOG.commands,
-            hear=self._hear,
-            heard=lambda: None,
-            bad=self._count,
-            ended=lambda: None,
-        )
-        link._writer = self
-        return link
+    @property
+    def open(self) -> bool:
+        return self.protocol.is_open
 
     def greets(self) -> None:
         self.says(GREETING)
         self.says(NEGOTIATED)
 
     def says(self, chunk: bytes) -> None:
-        """As much of the stream as one read brings."""
-        try:
-            self.link._deliver(chunk)
-        except Unreachable as failure:
+        """As much of the stream as one read brings; then it is time for a query."""
+        self.hears(chunk)
+        if self.open:
+            self.turn()
+
+    def hears(self, chunk: bytes) -> None:
+        messages = self.protocol.receive(chunk, self.now)
+        self._keep(self.protocol.take_bytes_to_send())
+        if any(isinstance(message, Refusal) for message in messages):
             self.leaves()
-            self.vm.monitor(failure.state, time.time())
             return
-        if self.link._negotiated and not self.open:
-            self.open = True
-            self.vm.connected(self.link._hello, time.time(), self.now, 0.5)
-        self.turn()
+        notices = self.watch.session.receive(messages, time.time(), self.now)
+        self.watch._note(notices)
+        bad = sum(isinstance(notice, BadMessage) for notice in notices)
+        self.bad += bad
+        self.taken += sum(not isinstance(message, Greeting) for message in messages) - bad
 
     def turn(self, seconds: float = 0.06) -> None:
         """Time passes, and what it is time for is asked."""
         self.now += seconds
-        if self.open:
-            self.vm.scheduler.take_timeout(self.now)
-            if query := self.vm.scheduler.next(self.now):
-                self.watch._ask(self.link, query, self.now)
+        if query := self.watch.session.turn(time.time(), self.now).query:
+            self.protocol.ask(query, self.now)
+            self._keep(self.protocol.take_bytes_to_send())
 
     def leaves(self) -> None:
         """End of file; the next that is said begins a new session."""
-        if self.open:
-            self.vm.disconnected(time.time())
-        else:
+        self.watch.session.end(time.time())
+        if not self.open:
             self.vm.monitor("error", time.time())
-        self.watch._asked.clear()
+        self.watch.session = self.watch._new_session()
+        self.protocol = Protocol(CATALOG.commands, self.now)
         self.asked.clear()
-        self.open = False
-        self.link = self._link()
 
-    def write(self, message: bytes) -> None:
-        """In the place of the socket, past the gate that holds the allow-list."""
-        question = json.loads(message)
+    def _keep(self, sent: bytes) -> None:
+        """What was sent has the shape of a query, and is one of the allow-list."""
+        if not sent or b"qmp_capabilities" in sent:
+            return
+        question = json.loads(sent)
         assert question.keys() - {"arguments"} == {"execute", "id"}
         assert (question["execute"], question.get("arguments")) in ALLOWED
         self.asked = [*self.asked[-7:], (question["execute"], question["id"])]
-
-    def _hear(self, message: Message) -> None:
-        self.watch._hear(message)
-        self.taken += 1
-
-    def _count(self, bad: BadMessage) -> None:
-        self.watch._count_bad(bad)
-        self.bad += 1

@@ -46,7 +46,7 @@ def test_what_never_runs_out_is_not_kept(message):
     peer.greets()
     for number in range(5000):
         peer.says(message(number))
-    assert sum(kept(peer.vm).values()) < KEPT, kept(peer.vm)
+    assert sum(kept(peer.vm, peer.watch.session).values()) < KEPT, kept(peer.vm, peer.watch.session)
     check_series(peer.vm)
     check_page(peer.vm)
 
@@ -74,7 +74,7 @@ def test_a_long_reply_takes_a_moment_and_leaves_little_behind(command, number):
     began = time.process_time()
     peer.says(reply)
     assert time.process_time() - began < MOMENT
-    assert sum(kept(peer.vm).values()) < KEPT, kept(peer.vm)
+    assert sum(kept(peer.vm, peer.watch.session).values()) < KEPT, kept(peer.vm, peer.watch.session)
     check_series(peer.vm)
     check_page(peer.vm)
 
@@ -93,7 +93,7 @@ def test_enormous_words_in_a_reply_are_not_kept(command):
     peer = asked(command)
     answer = swollen(max(WORDS.answers[command], key=lambda answer: len(str(answer))))
     peer.says(json.dumps({**answer, "id": peer.asked[-1][1]}).encode() + b"\n")
-    assert sum(kept(peer.vm).values()) < KEPT, kept(peer.vm)
+    assert sum(kept(peer.vm, peer.watch.session).values()) < KEPT, kept(peer.vm, peer.watch.session)
     check_series(peer.vm)
 
 
@@ -105,7 +105,7 @@ def test_no_version_is_too_high(digits):
     peer.says(NEGOTIATED)
     assert peer.open
     check_page(peer.vm)
-    assert sum(kept(peer.vm).values()) < KEPT, kept(peer.vm)
+    assert sum(kept(peer.vm, peer.watch.session).values()) < KEPT, kept(peer.vm, peer.watch.session)
 
 
 def asked(command: str) -> Peer:

@@ -45,7 +45,7 @@ def told(peer: Peer, stream: bytes, cuts: list[int]) -> None:
 def check(peer: Peer) -> None:
     check_page(peer.vm)
     check_series(peer.vm)
-    assert sum(kept(peer.vm).values()) < 100_000
+    assert sum(kept(peer.vm, peer.watch.session).values()) < 100_000
 
 
 @given(st.lists(lines, max_size=25), st.lists(st.integers(0, 10_000), max_size=5))

@@ -13,9 +13,7 @@ from bounds import resident
 from peer import GREETING
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.config import Target
-from qmp_exporter.core import backoff
-from qmp_exporter.core import query_scheduler as scheduler
-from qmp_exporter.daemon.monitor import link
+from qmp_exporter.core import backoff, in_flight, protocol
 from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.simulator import Monitor, SimulatedVm
@@ -144,8 +142,8 @@ async def test_rubbish_is_counted_and_what_comes_after_it_is_heard(neighbours, r
     ],
 )
 async def test_what_one_does_without_end_leaves_the_other_alone(neighbours, fault, figure, monkeypatch):
-    monkeypatch.setattr(link, "GREETING_DEADLINE", 0.3)
-    monkeypatch.setattr(scheduler, "PATIENCE", 0.2)
+    monkeypatch.setattr(protocol, "GREETING_DEADLINE", 0.3)
+    monkeypatch.setattr(in_flight, "PATIENCE", 0.2)
     neighbours.ill.inject(fault)
     before = resident()
     async with neighbours.watched():
@@ -156,7 +154,7 @@ async def test_what_one_does_without_end_leaves_the_other_alone(neighbours, faul
 
 
 async def test_a_vm_that_answers_nothing_is_stale_and_its_events_are_heard(neighbours, monkeypatch):
-    monkeypatch.setattr(scheduler, "PATIENCE", 0.1)
+    monkeypatch.setattr(in_flight, "PATIENCE", 0.1)
     async with neighbours.watched():
         ill = neighbours.page_of_the_ill
         await ill.says("qemu_up")

@@ -98,7 +98,7 @@ class Life:
 
     async def _at_rest(self, witness: Watched) -> None:
         """All events have come, nothing is asked and nothing wanted any more; with polls there is no such time."""
-        plan = witness.watch.vm.scheduler
+        plan = witness.watch.session.scheduler
         await eventually(lambda: heard(witness) == len(self._events))
         if self._poll == NEVER:
             await eventually(lambda: plan.settled and plan.due(time.monotonic()) > 2.0)

@@ -67,7 +67,9 @@ class Attack:
     def look(self) -> None:
         check_page(self.peer.vm)
         check_series(self.peer.vm)
-        assert sum(kept(self.peer.vm).values()) < KEPT, kept(self.peer.vm)
+        assert sum(kept(self.peer.vm, self.peer.watch.session).values()) < KEPT, kept(
+            self.peer.vm, self.peer.watch.session
+        )
 
     def bad_messages(self) -> dict[str, int]:
         """By reason, as the exporter's own page has them"""
@@ -107,7 +109,7 @@ def test_a_session_means_the_same_however_it_is_cut(session):
     stream = b"".join(lines)
     at_once.says(stream)
     for at in range(len(stream)):
-        by_bytes.link._deliver(stream[at : at + 1])
+        by_bytes.hears(stream[at : at + 1])
     assert counted(by_bytes) == counted(at_once)
     assert (by_bytes.taken, by_bytes.bad) == (at_once.taken, at_once.bad)
 

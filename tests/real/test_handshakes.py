@@ -2,19 +2,20 @@
 
 import asyncio
 import os
+import time
 from typing import NamedTuple
 
 import pytest
 from qemu.qmp import ConnectError, QMPClient
 
 import provoke
-from qmp_exporter.core.wire import Event
+from qmp_exporter.core.protocol import Protocol
+from qmp_exporter.core.wire import BadMessage, Event, Greeting
 from qmp_exporter.daemon.monitor.link import Link
 from qmp_exporter.demo.machine import Machine, Vnc
 
 pytestmark = pytest.mark.real
 
-NOT_OURS = -1  # an identifier that is no number of ours
 SESSIONS = int(os.environ.get("HANDSHAKES", "500"))
 
 
@@ -27,21 +28,25 @@ class Early(NamedTuple):
 
 async def handshake(qemu):
     """-> what was heard until it was done"""
-    heard, bad = [], []
+    heard, bad, versions = [], [], []
 
-    def hear(message):
-        if isinstance(message, Event):
-            assert message.name.startswith("VNC_")
-            heard.append(link._hello is None)
-        else:  # the library had left before QEMU answered it, and QEMU answers whoever is there
-            assert message.id == NOT_OURS
+    def receive(messages):
+        for message in messages:
+            match message:
+                case Event():
+                    assert message.name.startswith("VNC_")
+                    heard.append(not link.protocol.has_greeted)
+                case Greeting(version):
+                    versions.append(version)
+                case BadMessage():
+                    bad.append(message)
 
-    link = Link(str(qemu.monitor), frozenset(), hear=hear, heard=lambda: None, bad=bad.append, ended=lambda: None)
-    greeting = await link.open()
+    link = Link(str(qemu.monitor), Protocol(frozenset(), time.monotonic()), receive=receive, ended=lambda: None)
+    await link.open()
     early = Early(sum(heard), len(heard))
     await link.close()
     major, minor = provoke.version(qemu)
-    assert greeting.version.startswith(f"{major}.{minor}.")
+    assert versions[0].startswith(f"{major}.{minor}.")
     assert bad == []
     return early
 

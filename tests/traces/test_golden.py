@@ -16,7 +16,7 @@ from qmp_exporter.cli import main
 from qmp_exporter.core.page import Page
 from qmp_exporter.core.query_scheduler import QUERY_COMMANDS
 from qmp_exporter.core.replay import replay
-from qmp_exporter.core.vm import Vm
+from qmp_exporter.core.session import Session
 
 TRACES = Path(__file__).parent
 SESSIONS = sorted(TRACES.glob("qemu-*/*.jsonl"))
@@ -40,28 +40,31 @@ def of(path: Path) -> str:
     return f"{path.parent.name}/{path.name}"
 
 
-def told(session: Path, *, ended: bool) -> Vm:
-    with session.open("rb") as lines:
+def told(recording: Path, *, ended: bool) -> Session:
+    with recording.open("rb") as lines:
         return replay(CATALOG, lines, ended=ended)
 
 
 def page(session: Path, *, ended: bool) -> str:
     """The samples, and above them what is not settled: what those queries tell may be out of date."""
-    vm = told(session, ended=ended)
+    told_by = told(session, ended=ended)
     text = Page(CATALOG.families)
     text.add(session.stem, {})
-    text.refresh(session.stem, vm.samples)
+    text.refresh(session.stem, told_by.vm.samples)
     samples = [line for line in text.text().splitlines() if not line.startswith("#")]
     if session.stem != WHOLE:
         samples = [line for line in samples if not line.endswith(" 0.0")]
-    return "".join(f"{line}\n" for line in (*(f"# {words}" for words in unsettled(vm)), *samples))
+    return "".join(
+        f"{line}\n" for line in (*(f"# {words}" for words in ([] if ended else unsettled(told_by))), *samples)
+    )
 
 
-def unsettled(vm: Vm) -> list[str]:
+def unsettled(session: Session) -> list[str]:
     """The query without an answer, and those that an event made necessary and that the recording does not have."""
-    commands = [f"without an answer: {vm.scheduler.in_flight.command}"] if vm.scheduler.in_flight else []
-    while query := vm.scheduler.next(now=1e6):
-        vm.scheduler.failed(query, 1e6)
+    in_flight = session.scheduler.in_flight.query
+    commands = [f"without an answer: {in_flight.command}"] if in_flight else []
+    while query := session.scheduler.next(now=1e6):
+        session.scheduler.failed(query, 1e6)
         if query is not QUERY_COMMANDS:  # not recorded but in connect-*: replay does without
             commands.append(f"to be asked: {query.command}")
     return commands

@@ -1,12 +1,12 @@
 """The calls of a VM that dials in -> its life as that of any other: each call that is answered is a session."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from qmp_exporter.config import Target
 from qmp_exporter.core.dispatch import Dispatch
-from qmp_exporter.core.wire import BadMessage
 from qmp_exporter.daemon.monitor.inbound import InboundConnection
 from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.selfstats import Selfstats
@@ -56,7 +56,7 @@ class DialInWatch(Watch):
             call = await self._line.answer()
             try:
                 self._take(call)
-                await self._converse(call.link, call.greeting)
+                await self._converse(call.link)
             finally:
                 await call.link.close()  # whatever happened: QEMU calls again only when it has lost its connection
             if not self._line.is_full:
@@ -64,15 +64,10 @@ class DialInWatch(Watch):
 
     def _take(self, call: InboundConnection) -> None:
         """Hear what the VM has said since it dialled in, and from here on all that it says."""
+        self.session = self._new_session()
         said = call.attach(
             self._dispatch.commands,
-            hear=self._hear,
-            heard=lambda: self._heard(call.link),
-            bad=self._count_bad,
+            receive=lambda messages: self._receive(call.link, messages),
             ended=self._wake.set,
         )
-        for event in said:
-            try:
-                self._hear(event)
-            except BadMessage as bad:
-                self._count_bad(bad)
+        self._note(self.session.receive(said, time.time(), time.monotonic()))

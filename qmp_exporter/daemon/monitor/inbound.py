@@ -2,10 +2,14 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable
 
-from qmp_exporter.catalog.identity import NAME, UUID, Identity, name_in, uuid_in
-from qmp_exporter.core.wire import BadMessage, Event, Failure, Greeting, Message, Reply
+from qmp_exporter.catalog.identity import Identity, name_in, uuid_in
+from qmp_exporter.catalog.vm import QUERY_NAME, QUERY_UUID
+from qmp_exporter.core.family import Query
+from qmp_exporter.core.protocol import Answer, Message, Protocol
+from qmp_exporter.core.wire import BadMessage, Event, Greeting
 from qmp_exporter.daemon.monitor.link import Link, Unreachable
 from qmp_exporter.daemon.monitor.process import peer_pid
 from qmp_exporter.daemon.selfstats import Selfstats
@@ -29,18 +33,15 @@ class InboundConnection:
         self._stats = stats
         self._events: list[Event] = []
         self._room = ROOM
-        self._asked = 0
-        self._answer: asyncio.Future[Reply | Failure] = asyncio.get_running_loop().create_future()
+        self._answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._answer.cancel()  # nothing is asked yet
         self._ended: Callable[[], None] = lambda: None
+        allowed = frozenset({QUERY_NAME.command, QUERY_UUID.command})
         self.link = Link(
             connection,
-            frozenset({NAME, UUID}),
-            hear=self._hear,
-            heard=lambda: None,
-            bad=lambda bad: stats.bad_messages.labels(bad.reason).inc(),
+            Protocol(allowed, time.monotonic(), MAX_LINE),
+            receive=self._receive,
             ended=self._on_end,
-            max_line=MAX_LINE,
         )
 
     async def identify(self) -> None:
@@ -49,10 +50,10 @@ class InboundConnection:
         :raise Unreachable: it is no QEMU, or it does not say.
         """
         try:
-            self.greeting = await self.link.open()
+            await self.link.open()
             async with asyncio.timeout(INTRODUCTION_DEADLINE):
-                name = name_in(await self._ask(NAME))
-                self.identity = Identity(name, uuid_in(await self._ask(UUID)))
+                name = name_in(await self._ask(QUERY_NAME))
+                self.identity = Identity(name, uuid_in(await self._ask(QUERY_UUID)))
         except TimeoutError:
             raise Unreachable("error", f"it did not say who it is within {INTRODUCTION_DEADLINE:.0f} s") from None
         except BadMessage as bad:
@@ -62,35 +63,37 @@ class InboundConnection:
         self,
         allowed: frozenset[str],
         *,
-        hear: Callable[[Message], None],
-        heard: Callable[[], None],
-        bad: Callable[[BadMessage], None],
+        receive: Callable[[list[Message]], None],
         ended: Callable[[], None],
-    ) -> list[Event]:
-        """Whoever watches this VM goes on; what it has said so far."""
-        self.link.hand_over(allowed, hear=hear, heard=heard, bad=bad)
-        self._ended = ended
+    ) -> list[Message]:
+        """The watch of this VM goes on, and trusts it with long lines; what it has said so far, the greeting last."""
+        self.link.protocol.allow(allowed)
+        self.link.receive, self._ended = receive, ended
         events, self._events = self._events, []
-        return events
+        return [*events, self.greeting]
 
     async def close(self) -> None:
         await self.link.close()
         if self.link.socket is None:  # else the link has it, and closes it when it can
             self._connection.close()
 
-    async def _ask(self, command: str) -> Reply | Failure:
-        self._asked += 1
+    async def _ask(self, query: Query) -> Answer:
         self._answer = asyncio.get_running_loop().create_future()
-        self.link.ask(command, self._asked)
+        self.link.ask(query)
         return await self._answer
 
-    def _hear(self, message: Message) -> None:
-        if isinstance(message, Event):
-            self._keep(message)
-        elif isinstance(message, Reply | Failure) and message.id == self._asked and not self._answer.done():
-            self._answer.set_result(message)
-        else:
-            raise BadMessage("unexpected", "a reply to nothing that was asked, or a second greeting")
+    def _receive(self, messages: list[Message]) -> None:
+        for message in messages:
+            match message:
+                case Event():
+                    self._keep(message)
+                case Greeting():
+                    self.greeting = message
+                case Answer():
+                    if not self._answer.done():
+                        self._answer.set_result(message)
+                case BadMessage():
+                    self._stats.bad_messages.labels(message.reason).inc()
 
     def _keep(self, event: Event) -> None:
         self._room -= EVENT_SIZE + memoryview(event.data).nbytes

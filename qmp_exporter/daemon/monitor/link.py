@@ -1,7 +1,7 @@
-"""One monitor socket -> typed messages in the order of the wire; queries of the allow-list go the other way.
+"""One monitor socket -> the messages of its protocol, read by read; queries go the other way.
 
-The only file that knows qemu.qmp.  Its QMPClient connects, keeps the reader and the writer going and takes them down;
-what it does with messages is replaced here, because it fails on events before the greeting or before the reply to
+The only file that knows qemu.qmp.  Its QMPClient connects, keeps the reader going and takes it down; what it does with
+messages is replaced by core/protocol.py, because it fails on events before the greeting or before the reply to
 qmp_capabilities, loses the order of replies and events, keeps every event for ever, and pretty-prints each message for
 a log that is off.  The internals that are overridden or read are held by contract tests.
 """
@@ -10,32 +10,28 @@ import asyncio
 import errno
 import logging
 import socket
+import time
 from collections.abc import Callable
 from ssl import SSLContext
 from typing import cast
 
 from qemu.qmp import ConnectError, QMPClient, Runstate
-from qemu.qmp.message import Message as QmpMessage
 
-from qmp_exporter.core.lines import Lines
-from qmp_exporter.core.wire import BadMessage, Failure, Greeting, Message, Reply, decode, excerpt
+from qmp_exporter.core.family import Query
+from qmp_exporter.core.protocol import GREETING_DEADLINE, Message, Protocol, Refusal
 
 # Whatever the library has to say is said by the caller, once and with the name of the VM.
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL + 1)
 
-GREETING_DEADLINE = 5.0  # seconds; QEMU greets at once, so that silence means that another client holds the monitor
-NEGOTIATION_DEADLINE = 10.0  # seconds; qmp_capabilities waits for the main loop, which a slow disk may hold
 CLOSE_DEADLINE = 1.0  # seconds
 CHUNK = 64 * 1024  # bytes read at a time: some 200 events, a millisecond of work
 SIP = 8 * 1024  # the same where many have something to say: two dozen events, or most replies
+LEAST = 1024  # bytes; the portion of a peer whose bytes take long to be read, as those of a thousand bad messages do
+READ_TIME = 0.002  # seconds of the event loop that one read may take, by what the last one took for each byte
 ROUND = 4 * 1024 * 1024  # bytes that are read of all of them, by and large, before the first is read again
-FIRST_WORDS = 512  # bytes that are kept of a peer that does not greet
-MAX_LINE = 8 * 1024 * 1024  # bytes; the longest replies, of query-block with long chains, stay below one MiB
 
 Address = str | tuple[str, int] | socket.socket
 
-CAPABILITIES = "qmp_capabilities"
-CAPABILITIES_ID = 0
 STEP = b"."  # in the reader: a chunk came, so that the handshake may have got further
 
 _STATES = {
@@ -57,10 +53,6 @@ class Unreachable(Exception):
         self.state = state
 
 
-class NotAllowed(Exception):
-    """A command that is not on the allow-list was about to be sent: a bug of ours, stopped at the last gate."""
-
-
 class _Stream(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
     """Hands on each chunk as it arrives.  Its reader, on which the library waits, tells only of steps and of the end.
 
@@ -75,92 +67,66 @@ class _Stream(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
         super().__init__(reader)
         self._take = take
         self._read = 0  # how many reads there had been when this stream was read last
+        self._affordable = CHUNK
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  asyncio's interface; it has no hint to give
         """The more streams were read since this one, the less of it: the event loop turns once for all of them."""
         others = _Stream._reads - self._read
-        return self._buffer[: max(SIP, min(CHUNK, ROUND // (others + 1)))]
+        return self._buffer[: min(self._affordable, max(SIP, ROUND // (others + 1)))]
 
     def buffer_updated(self, nbytes: int) -> None:
         _Stream._reads = self._read = _Stream._reads + 1
+        began = time.perf_counter()
         self._take(bytes(self._buffer[:nbytes]))
+        if nbytes >= LEAST:
+            took = max(time.perf_counter() - began, 1e-6)
+            self._affordable = max(LEAST, min(CHUNK, int(nbytes * READ_TIME / took)))
 
 
 class Link(QMPClient):
     """A session with one monitor.
 
-    `hear` gets every message but those of the handshake, in the order of the wire, and must not wait; it may raise
-    BadMessage.  `heard` is called when a session has nothing more to deliver for now.  `bad` gets what was no message.
-    `ended` is called when the session is over, for whatever reason.  `target` is where it listens, or the connection of
-    one that came to us.
+    `receive` gets the messages of each read, and must not wait.  `ended` is called when the session is over, for
+    whatever reason.  `target` is where it listens, or the connection of one that came to us.
     """
 
     # Beside the attributes of the library's: of more than 30, Python would keep the names for each VM anew, 1.5 KiB.
-    __slots__ = (
-        "_address",
-        "_allowed",
-        "_bad",
-        "_closing",
-        "_connected",
-        "_deadline",
-        "_ended",
-        "_hear",
-        "_heard",
-        "_hello",
-        "_lines",
-        "_negotiated",
-        "_take",
-        "error",
-        "said",
-    )
+    __slots__ = ("_address", "_closing", "_connected", "_deadline", "_ended", "error", "protocol", "receive")
 
     def __init__(
         self,
         target: str | socket.socket,
-        allowed: frozenset[str],
+        protocol: Protocol,
         *,
-        hear: Callable[[Message], None],
-        heard: Callable[[], None],
-        bad: Callable[[BadMessage], None],
+        receive: Callable[[list[Message]], None],
         ended: Callable[[], None],
-        max_line: int = MAX_LINE,
     ) -> None:
         super().__init__()
         del self.events, self._listeners  # they hear nothing here, and their queue is 3 KiB of each VM
         self._address = address(target) if isinstance(target, str) else target
-        self._allowed = allowed
-        self._hear = hear
-        self._heard = heard
-        self._bad = bad
         self._ended = ended
-        self._lines = Lines(max_line)
         self._deadline: asyncio.Timeout | None = None
         self._connected = False
-        self._hello: Greeting | None = None
-        self._negotiated = False
-        self._take: Callable[[Message], None] = self._shake_hands
         self._closing: asyncio.Task[None] | None = None
-        self.said = b""  # the first bytes of a peer that does not greet: they tell what it is
+        self.protocol = protocol
+        self.receive = receive
         self.error: BaseException | None = None  # that ended the session; known when it is closed
 
     # --- for the owner
 
-    async def open(self) -> Greeting:
+    async def open(self) -> None:
         """Connect and negotiate.
 
         :raise Unreachable: there is nobody, or somebody who does not speak QMP, or somebody else is served.
         """
         try:
-            async with asyncio.timeout(GREETING_DEADLINE) as deadline:
+            async with asyncio.timeout_at(self.protocol.deadline) as deadline:
                 self._deadline = deadline
                 await self.connect(self._address)
         except TimeoutError:
             raise self._silent() from None
         except (ConnectError, OSError, ValueError) as error:
             raise _unreachable(error.exc if isinstance(error, ConnectError) else error) from None
-        if self._hello is None:
-            raise Unreachable("error", "connected without a greeting")
-        return self._hello
 
     @property
     def is_open(self) -> bool:
@@ -171,26 +137,13 @@ class Link(QMPClient):
         """The connection's own, while there is one; to look at, not to use."""
         return self._writer.get_extra_info("socket") if self._writer is not None else None
 
-    def hand_over(
-        self,
-        allowed: frozenset[str],
-        *,
-        hear: Callable[[Message], None],
-        heard: Callable[[], None],
-        bad: Callable[[BadMessage], None],
-    ) -> None:
-        """Somebody else goes on with the session, who trusts it with lines of any length that QEMU sends."""
-        self._allowed, self._hear, self._heard, self._bad = allowed, hear, heard, bad
-        self._take = hear
-        self._lines.limit = MAX_LINE
-
-    def ask(self, command: str, identifier: int, arguments: bytes = b"") -> None:
-        """Send a query, with a JSON object of arguments; its reply is heard like everything else.
+    def ask(self, query: Query) -> None:
+        """Send a query; its answer is received like everything else.
 
         :raise NotAllowed: it is not on the allow-list.
         """
-        more = b', "arguments": ' + arguments if arguments else b""
-        self._write(command, b'{"execute": "%s", "id": %d%s}' % (command.encode(), identifier, more))
+        self.protocol.ask(query, time.monotonic())
+        self._flush()
 
     async def close(self) -> None:
         """End the session at once: a connection left waiting in QEMU's queue would become the owner later."""
@@ -224,18 +177,13 @@ class Link(QMPClient):
         self._writer = asyncio.StreamWriter(transport, stream, self._reader, loop)
 
     async def _establish_session(self) -> None:
-        """Greeting and negotiation, whatever events come between."""
-        self._pending = {}
+        """Wait until the protocol has negotiated."""
         self._connected = True
-        while self._hello is None:
+        self._flush()
+        while not self.protocol.is_open:
             await self._bh_recv_message()
-        if self._deadline is not None:
-            self._deadline.reschedule(asyncio.get_running_loop().time() + NEGOTIATION_DEADLINE)
-        message = self.make_execute_msg(CAPABILITIES)
-        message["id"] = CAPABILITIES_ID
-        await self._send(message)
-        while not self._negotiated:
-            await self._bh_recv_message()
+            if self._deadline is not None:
+                self._deadline.reschedule(self.protocol.deadline)
         # The library's writer would wait for what nobody sends through it; task and queue are 5 KiB of each VM.
         reading = self._bh_loop_forever(self._bh_recv_message, "Reader")
         self._reader_task = asyncio.get_running_loop().create_task(reading)
@@ -245,75 +193,44 @@ class Link(QMPClient):
     async def _bh_recv_message(self) -> None:
         """Wait for the next step of the handshake, or for the end of the session."""
         if not await cast("asyncio.StreamReader", self._reader).read(1):
-            if self._lines.unfinished and self._closing is None:  # else it is we who ended it there
-                self._bad(BadMessage("truncated", "the stream ended inside a message"))
+            bad = self.protocol.end()
+            if bad is not None and self._closing is None:  # else it is we who ended it there
+                self.receive([bad])
             raise EOFError
-
-    def _do_send(self, msg: QmpMessage) -> None:
-        self._write(str(msg.get("execute")), bytes(msg))
-
-    def _cb_outbound(self, msg: QmpMessage) -> QmpMessage:
-        return msg
 
     def _schedule_disconnect(self) -> None:
         super()._schedule_disconnect()
         self._ended()
 
-    # --- how messages come in
+    # --- how bytes come in, and go out
 
     def _arrived(self, chunk: bytes) -> None:
         """A chunk was read.  Whoever waits on the reader gets what is raised here: a refusal, or a bug of ours."""
         reader = cast("asyncio.StreamReader", self._reader)
-        in_session = self._negotiated
-        if self._hello is None:
-            self.said += chunk[: FIRST_WORDS - len(self.said)]
+        was_open = self.protocol.is_open
         try:
-            self._deliver(chunk)
-            if in_session:
-                self._heard()
-            else:
+            messages = self.protocol.receive(chunk, time.monotonic())
+            if not was_open:
+                self._shake_hands(messages)
                 reader.feed_data(STEP)
+            self.receive(messages)
         except Exception as error:  # noqa: BLE001  asyncio would log it and close the connection without a word to us
             reader.set_exception(error)
 
-    def _deliver(self, chunk: bytes) -> None:
-        too_long = self._lines.too_long
-        for line in self._lines.feed(chunk):
-            try:
-                self._take(decode(line))
-            except BadMessage as bad:
-                self._bad(bad)
-        for _ in range(self._lines.too_long - too_long):
-            self._bad(BadMessage("size", f"a message of more than {self._lines.limit} bytes"))
+    def _shake_hands(self, messages: list[Message]) -> None:
+        for message in messages:
+            if isinstance(message, Refusal):
+                raise Unreachable("error", f"qmp_capabilities was refused: {message.error}")
+        self._flush()
 
-    def _shake_hands(self, message: Message) -> None:
-        """What comes until the negotiation is done; from then on `_hear` takes the messages."""
-        if isinstance(message, Greeting) and self._hello is None:
-            self._hello, self.said = message, b""
-        elif isinstance(message, Reply) and message.id == CAPABILITIES_ID and self._hello is not None:
-            self._negotiated = True
-            self._take = self._hear
-        elif isinstance(message, Failure) and message.id == CAPABILITIES_ID and self._hello is not None:
-            raise Unreachable("error", f"qmp_capabilities was refused: {message.reason}")
-        else:
-            self._hear(message)
-
-    def _write(self, command: str, message: bytes) -> None:
-        """The one gate through which bytes leave."""
-        if command != CAPABILITIES and command not in self._allowed:
-            raise NotAllowed(command)
-        cast("asyncio.StreamWriter", self._writer).write(message)
+    def _flush(self) -> None:
+        if self._writer is not None and (unsent := self.protocol.take_bytes_to_send()):
+            self._writer.write(unsent)
 
     def _silent(self) -> Unreachable:
         if not self._connected:
             return Unreachable("error", f"no connection within {GREETING_DEADLINE:.0f} s")
-        if self._hello is not None:
-            return Unreachable("error", f"greeted, but did not negotiate within {NEGOTIATION_DEADLINE:.0f} s")
-        if self.said:
-            return Unreachable(
-                "error", f"peer sent data but no QMP greeting within {GREETING_DEADLINE:.0f} s: {excerpt(self.said)}"
-            )
-        return Unreachable("busy", f"no greeting within {GREETING_DEADLINE:.0f} s: another client holds the monitor")
+        return Unreachable(*self.protocol.silence())
 
 
 def address(target: str) -> str | tuple[str, int]:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import structlog
@@ -15,10 +15,11 @@ from qmp_exporter.catalog.vm import RUN_STATE
 from qmp_exporter.config import Target
 from qmp_exporter.core.backoff import LONGEST, delay
 from qmp_exporter.core.dispatch import Dispatch
-from qmp_exporter.core.family import Query
-from qmp_exporter.core.query_scheduler import PATIENCE
+from qmp_exporter.core.in_flight import PATIENCE
+from qmp_exporter.core.protocol import LateAnswer, Message, Protocol
+from qmp_exporter.core.session import Notice, Outcome, Session
 from qmp_exporter.core.vm import Vm
-from qmp_exporter.core.wire import BadMessage, Event, Failure, Greeting, Message, Reply
+from qmp_exporter.core.wire import BadMessage
 from qmp_exporter.daemon.monitor.connect_limiter import ConnectLimiter
 from qmp_exporter.daemon.monitor.link import Link, Unreachable, reason
 from qmp_exporter.daemon.monitor.managed_sockets import managing_tool
@@ -31,7 +32,6 @@ FIRST_LOOK = 1.0  # seconds until the process is looked at again when QEMU has n
 A_BUG = "a bug in the exporter ended the session; its log says more"
 FAULTS = frozenset({"io-error", "internal-error", "guest-panicked", "watchdog"})  # run states nobody ordered
 SAID_AGAIN = 60.0  # seconds; a guest that is resumed on a bad disk stops again at once, as often as it is resumed
-MAX_ASKED = 8  # queries that were given up on and may still be answered
 
 log = structlog.get_logger()
 
@@ -56,20 +56,19 @@ class Watch:
         door: ConnectLimiter | None = None,
     ) -> None:
         self.target = target
-        unasked = frozenset() if target.query_block else {"query-block"}
-        self.vm = Vm(dispatch, target.poll_interval, time.time(), unasked)
+        self.vm = Vm(dispatch, time.time())
         self.health = Health(time.time())
         self._dispatch = dispatch
         self._stats = stats
         self._chance = chance
+        self.session = self._new_session()
         self._door = door or ConnectLimiter()
         self._wake = asyncio.Event()
         self._turn_at = float("inf")
-        self._asked: dict[int, tuple[Query, float]] = {}
-        self._next_id = 1
+        self._run_state_since: float | None = None
+        self._may_have_stopped = False  # said when it is known whose disk it was
         self._said_limited = False
         self._said_fault_at = float("-inf")
-        self._may_have_stopped = False  # said when it is known whose disk it was
         self._log = log.bind(vm=target.name, socket=target.socket)
 
     async def run(self) -> None:
@@ -78,38 +77,41 @@ class Watch:
         while True:
             seen = self._socket_file()
             started = time.monotonic()
-            state = await self._session()
+            state = await self._attempt()
             lasted = state == "connected" and time.monotonic() - started > LONGEST
             failures = 1 if lasted else failures + 1
             await self._pause(delay(failures, self._chance(), busy=state == "busy"), seen)
 
-    async def _session(self) -> str:
+    async def _attempt(self) -> str:
         """One attempt, and the session that comes of it; what state it reached."""
-        link = Link(
-            self.target.socket,
-            self._dispatch.commands,
-            hear=self._hear,
-            heard=lambda: self._heard(link),
-            bad=self._count_bad,
-            ended=self._wake.set,
-        )
         self.health = self.health._replace(retry_at=None)
+        self.session = self._new_session()
         try:
             async with self._door.slot():
                 self._leave_alone_what_is_not_ours()
-                greeting = await link.open()
+                link = Link(
+                    self.target.socket,
+                    Protocol(self._dispatch.commands, time.monotonic()),
+                    receive=lambda messages: self._receive(link, messages),
+                    ended=self._wake.set,
+                )
+                await link.open()
         except Unreachable as failure:
+            self.session.end(time.time())
             self._became(failure.state, str(failure))
             return failure.state
-        await self._converse(link, greeting)
+        await self._converse(link)
         return "connected"
 
-    async def _converse(self, link: Link, greeting: Greeting) -> None:
+    def _new_session(self) -> Session:
+        unasked = () if self.target.query_block else ("query-block",)
+        return Session(self.vm, self.target.poll_interval, self._chance(), unasked)
+
+    async def _converse(self, link: Link) -> None:
         """A session, from the negotiation to its end."""
-        self._log.info("monitor connected", version=greeting.version)
+        self._log.info("monitor connected", version=self.vm.facts.version)
         try:
             self.health = Health(time.time())
-            self.vm.connected(greeting, self.health.since, time.monotonic(), self._chance())
             async with asyncio.TaskGroup() as group:
                 looking = group.create_task(self._look_at_process(link))
                 await self._serve(link)
@@ -118,8 +120,7 @@ class Watch:
         finally:
             await link.close()
             self.health = Health(time.time(), A_BUG)
-            self.vm.disconnected(self.health.since)
-            self._asked.clear()
+            self.session.end(self.health.since)
         self._say_why_it_ended(link.error, announced=announced)
 
     async def _serve(self, link: Link) -> None:
@@ -131,24 +132,54 @@ class Watch:
                 async with asyncio.timeout_at(None if self._turn_at == float("inf") else self._turn_at):
                     await self._wake.wait()
 
-    def _heard(self, link: Link) -> None:
-        """Ask the next query without waking anybody; only what is due before the next turn wakes it."""
-        self.vm.heard()
-        if self._turn(link) < self._turn_at:
+    def _receive(self, link: Link, messages: Iterable[Message]) -> None:
+        """What one read brought.  Nobody is woken to send the next query, only where a turn is due earlier now."""
+        self._note(self.session.receive(messages, time.time(), time.monotonic()))
+        if link.is_open and self._turn(link) < self._turn_at:
             self._wake.set()
 
     def _turn(self, link: Link) -> float:
-        """Send what the scheduler wants now; when it will want something next."""
-        scheduler = self.vm.scheduler
-        now = time.monotonic()
-        if late := scheduler.take_timeout(now):
-            self._stats.command_errors.labels(late.command, "timeout").inc()
-            self._log.warning("query unanswered", command=late.command, seconds=PATIENCE)
-        if scheduler.take_hang(now):
-            self.vm.hung(time.time())
-        if query := scheduler.next(now):
-            self._ask(link, query, now)
-        return now + scheduler.due(now)
+        """Send what the session wants now; when it will want something next."""
+        turn = self.session.turn(time.time(), time.monotonic())
+        self._note(turn.notices)
+        if turn.query is not None:
+            link.ask(turn.query)
+        return turn.due
+
+    def _note(self, notices: Iterable[Notice]) -> None:
+        """What is worth a metric of ours, or a line of log."""
+        bad: dict[str, list[BadMessage]] = {}
+        for notice in notices:
+            match notice:
+                case Outcome():
+                    self._note_outcome(notice)
+                case LateAnswer():
+                    self._stats.dropped.labels("late").inc()
+                case BadMessage(reason=reason):
+                    bad.setdefault(reason, []).append(notice)
+        for reason, messages in bad.items():  # one read may bring thousands
+            self._stats.bad_messages.labels(reason).inc(len(messages))
+            self._log.debug("bad messages", reason=reason, count=len(messages), first=str(messages[0]))
+
+    def _note_outcome(self, outcome: Outcome) -> None:
+        command = outcome.query.command
+        if outcome.seconds is not None:
+            self._stats.command_seconds.labels(command).observe(outcome.seconds)
+        if outcome.result != "ok":
+            result = outcome.result if outcome.result in _RESULTS else "other"
+            self._stats.command_errors.labels(command, result).inc()
+        if outcome.result == "timeout":
+            self._log.warning("query unanswered", command=command, seconds=PATIENCE)
+        else:
+            self._say_if_it_stopped()
+
+    def _say_if_it_stopped(self) -> None:
+        run_state = self.vm.facts[RUN_STATE]
+        self._may_have_stopped |= run_state.since != self._run_state_since
+        self._run_state_since = run_state.since
+        if self._may_have_stopped and not self.vm.facts[DEVICES].has_strangers:
+            self._may_have_stopped = False
+            self._say_what_it_stopped_on(run_state.state, time.monotonic())
 
     async def _look_at_process(self, link: Link) -> None:
         """Ask the host's kernel about QEMU's process as often as QEMU is polled.
@@ -169,46 +200,6 @@ class Watch:
         if why := wrong_owner(self.target.socket, self.target.owner):
             raise Unreachable("denied", why)
 
-    def _ask(self, link: Link, query: Query, now: float) -> None:
-        identifier, self._next_id = self._next_id, self._next_id + 1
-        self._asked[identifier] = (query, now)
-        if len(self._asked) > MAX_ASKED:
-            del self._asked[next(iter(self._asked))]
-        link.ask(query.command, identifier, query.arguments)
-
-    def _hear(self, message: Message) -> None:
-        """Every message of the monitor, in the order of the wire.
-
-        :raise BadMessage: it is nothing that a monitor should have sent now.
-        """
-        if isinstance(message, Event):
-            self.vm.event(message, time.time())
-        elif isinstance(message, Reply | Failure):
-            self._answer(message)
-        else:
-            raise BadMessage("unexpected", "a second greeting")
-
-    def _answer(self, message: Reply | Failure) -> None:
-        query, sent_at = self._asked.pop(message.id, (None, 0.0))
-        if query is None:
-            if 0 < message.id < self._next_id:
-                self._stats.dropped.labels("late").inc()
-                return
-            raise BadMessage("unexpected", "a reply to nothing that was asked")
-        run_state = self.vm.facts[RUN_STATE]
-        since = run_state.since
-        now = time.monotonic()
-        self._stats.command_seconds.labels(query.command).observe(now - sent_at)
-        if isinstance(message, Failure):
-            self._stats.command_errors.labels(query.command, _error_class(message.reason)).inc()
-            self.vm.failure(query, time.time(), now)
-        elif not self.vm.reply(query, message.value, time.time(), now):
-            self._stats.command_errors.labels(query.command, "overtaken").inc()
-        self._may_have_stopped |= run_state.since != since
-        if self._may_have_stopped and not self.vm.facts[DEVICES].has_strangers:
-            self._may_have_stopped = False
-            self._say_what_it_stopped_on(run_state.state, now)
-
     def _say_what_it_stopped_on(self, state: str, now: float) -> None:
         if state not in FAULTS or now - self._said_fault_at < SAID_AGAIN:
             return
@@ -225,10 +216,6 @@ class Watch:
         if not self._said_limited:
             self._said_limited = True
             self._log.warning("too many values of a label: the rest is counted as other")
-
-    def _count_bad(self, bad: BadMessage) -> None:
-        self._stats.bad_messages.labels(bad.reason).inc()
-        self._log.debug("bad message", reason=bad.reason, text=str(bad))
 
     def _became(self, state: str, why: str) -> None:
         self.health = self.health._replace(reason=why)
@@ -263,9 +250,7 @@ class Watch:
         return stat.st_dev, stat.st_ino, stat.st_ctime_ns
 
 
-_ERROR_CLASSES = frozenset({"GenericError", "CommandNotFound", "DeviceNotActive", "DeviceNotFound", "KVMMissingCap"})
-
-
-def _error_class(name: str) -> str:
-    """QapiErrorClass (qapi/error.json) as a label value."""
-    return name if name in _ERROR_CLASSES else "other"
+# QapiErrorClass (qapi/error.json), and what becomes of a query without an error of QEMU's.
+_RESULTS = frozenset(
+    {"GenericError", "CommandNotFound", "DeviceNotActive", "DeviceNotFound", "KVMMissingCap", "overtaken", "timeout"}
+)

@@ -47,5 +47,6 @@ class Overview:
 
 def _target(watch: Watch) -> overview.Target:
     target = watch.target
-    monitor = overview.monitor(watch.vm, *watch.health, now=time.time(), monotonic=time.monotonic())
+    waits = watch.session.waits(time.monotonic())
+    monitor = overview.monitor(watch.vm, *watch.health, waits=waits, now=time.time())
     return overview.target(watch.vm, target.name, target.socket, target.labels, monitor)

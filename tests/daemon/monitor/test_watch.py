@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from qmp_exporter.core import backoff
-from qmp_exporter.core import query_scheduler as scheduler
-from qmp_exporter.daemon.monitor import link as link_module
+from qmp_exporter.core import backoff, in_flight, protocol
 from qmp_exporter.simulator import COMMANDS, Monitor, SimulatedVm, VncServer
 from qmp_exporter.simulator.faults import Flood, Garbage, HangUp, NoGreeting, Stall, StrayReply, WrongId
 from watching import Start, eventually
@@ -166,7 +164,7 @@ async def test_a_socket_that_somebody_else_put_there_meanwhile_is_never_connecte
 
 
 async def test_a_held_monitor_is_busy(monitor: Monitor, watch: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "GREETING_DEADLINE", 0.1)
+    monkeypatch.setattr(protocol, "GREETING_DEADLINE", 0.1)
     monitor.inject(NoGreeting())
     await watch().says('qemu_monitor_state{state="busy"}')
 
@@ -196,7 +194,7 @@ async def test_a_query_that_hangs_is_counted_and_events_still_count(
 ) -> None:
     page = watch()
     await page.says("qemu_up")
-    monkeypatch.setattr(scheduler, "PATIENCE", 0.1)
+    monkeypatch.setattr(in_flight, "PATIENCE", 0.1)
     monitor.inject(Stall("query-status"))
     before = page.lines()["qemu_monitor_last_reply_timestamp_seconds"]
     monitor.vm.stop()
@@ -216,7 +214,7 @@ async def test_a_qemu_that_answers_nothing_for_long_is_hung_until_it_answers(
 ) -> None:
     page = watch()
     await page.says("qemu_up")
-    monkeypatch.setattr(scheduler, "HUNG", 0.1)
+    monkeypatch.setattr(in_flight, "HUNG", 0.1)
     monitor.inject(Stall("query-status"))
     monitor.vm.stop()
     await page.says('qemu_monitor_state{state="hung"}')
@@ -288,7 +286,7 @@ async def test_a_reply_under_another_id_answers_nothing(monitor: Monitor, watch:
 async def test_a_query_never_answered_does_not_silence_the_others_for_ever(
     monitor: Monitor, watch: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scheduler, "STUCK", 0.2)
+    monkeypatch.setattr(in_flight, "STUCK", 0.2)
     page = watch(poll=0.05)
     await page.says("qemu_up")
     monitor.inject(Stall("query-blockstats", in_order=False))

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from qmp_exporter.config import Listener, Target
+from qmp_exporter.core import protocol
 from qmp_exporter.core.vm import Vm
 from qmp_exporter.daemon import supervisor
 from qmp_exporter.daemon.monitor import inbound as call_module
-from qmp_exporter.daemon.monitor import link as link_module
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets import dial_in as dial_in_module
 from qmp_exporter.daemon.targets.dial_in import MAX_STRANGERS, DialIn
@@ -333,7 +333,7 @@ async def test_with_nothing_to_call_it_by_it_is_turned_away(
 
 
 async def test_silence_is_closed(exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "GREETING_DEADLINE", 0.1)
+    monkeypatch.setattr(protocol, "GREETING_DEADLINE", 0.1)
     await exporter.listens()
     peer = exporter.peer()
     await exporter.refused("silent")
@@ -359,7 +359,7 @@ async def test_one_that_does_not_say_who_it_is_is_closed(exporter: Exporter, mon
 async def test_whoever_speaks_something_else_is_closed_and_costs_nothing(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
-    monkeypatch.setattr(link_module, "GREETING_DEADLINE", 0.3)
+    monkeypatch.setattr(protocol, "GREETING_DEADLINE", 0.3)
     await exporter.listens()
     peer = exporter.peer()
     with contextlib.suppress(ConnectionError):

@@ -1,0 +1,177 @@
+"""Bytes of a monitor -> its messages in the order of the wire; queries -> bytes to send.  No I/O and no clock.
+
+The shapes and the handshake are those of docs/interop/qmp-spec.rst.
+"""
+
+from typing import NamedTuple
+
+from msgspec import Raw
+
+from .family import Query
+from .lines import Lines
+from .wire import BadMessage, Event, Failure, Greeting, Reply, decode, excerpt
+
+GREETING_DEADLINE = 5.0  # seconds; QEMU greets at once, so that silence means that another client holds the monitor
+NEGOTIATION_DEADLINE = 10.0  # seconds; qmp_capabilities waits for the main loop, which a slow disk may hold
+MAX_LINE = 8 * 1024 * 1024  # bytes; the longest replies, of query-block with long chains, stay below one MiB
+FIRST_WORDS = 512  # bytes that are kept of a peer that does not greet
+MAX_ASKED = 8  # queries that may still be answered, those included that were given up
+
+CAPABILITIES = Query("qmp_capabilities", dict)
+
+
+class NotAllowed(Exception):
+    """A command that is not on the allow-list was about to be sent: a bug of ours, stopped where bytes leave."""
+
+
+class Answer(NamedTuple):
+    """To a query of ours: the raw `return`, or None and QEMU's error class; and how many seconds it took."""
+
+    query: Query
+    value: Raw | None
+    error: str
+    seconds: float
+
+
+class LateAnswer(NamedTuple):
+    """To a query of ours that is no longer waited for."""
+
+    id: int
+
+
+class Refusal(NamedTuple):
+    """The session is over before it began: qmp_capabilities was answered by this error class."""
+
+    error: str
+
+
+# A Greeting is told when the negotiation is done, a BadMessage where the peer sent something that is no QMP.
+Message = Event | Answer | Greeting | LateAnswer | Refusal | BadMessage
+
+
+class Protocol:
+    """One session with one monitor, from the first byte to the last.  Times are seconds on a clock that never jumps.
+
+        no greeting ──greeting──► negotiating ──reply to qmp_capabilities──► open
+
+    Events are told in every state.  `deadline` is when the peer must have taken the next step; None once it is open.
+    """
+
+    __slots__ = (
+        "_allowed",
+        "_asked",
+        "_greeting",
+        "_lines",
+        "_next_id",
+        "_unsent",
+        "deadline",
+        "first_words",
+        "is_open",
+    )
+
+    def __init__(self, allowed: frozenset[str], now: float, max_line: int = MAX_LINE) -> None:
+        """`allowed`: commands that may be sent, beside qmp_capabilities; `now`: when the attempt to connect begins."""
+        self._allowed = allowed
+        self._lines = Lines(max_line)
+        self._asked: dict[int, tuple[Query, float]] = {}
+        self._next_id = 0
+        self._unsent: list[bytes] = []
+        self._greeting: Greeting | None = None
+        self.first_words = b""  # of a peer that does not greet: they tell what it is
+        self.deadline: float | None = now + GREETING_DEADLINE
+        self.is_open = False
+
+    def allow(self, allowed: frozenset[str], max_line: int = MAX_LINE) -> None:
+        """From now on these commands may be sent, and lines may be as long."""
+        self._allowed = allowed
+        self._lines.limit = max_line
+
+    @property
+    def has_greeted(self) -> bool:
+        return self._greeting is not None
+
+    # --- what comes in
+
+    def receive(self, chunk: bytes, now: float) -> list[Message]:
+        """All that this chunk completed."""
+        if self._greeting is None:
+            self.first_words += chunk[: FIRST_WORDS - len(self.first_words)]
+        too_long = self._lines.too_long
+        messages: list[Message] = []
+        for line in self._lines.feed(chunk):
+            try:
+                message = decode(line)
+            except BadMessage as bad:
+                messages.append(bad.without_frames())
+                continue
+            if isinstance(message, Event):
+                messages.append(message)
+            elif (told := self._take(message, now)) is not None:
+                messages.append(told)
+        if skipped := self._lines.too_long - too_long:
+            messages += [BadMessage("size", f"a message of more than {self._lines.limit} bytes")] * skipped
+        return messages
+
+    def end(self) -> BadMessage | None:
+        """The peer ended the stream: was it inside a message?"""
+        return BadMessage("truncated", "the stream ended inside a message") if self._lines.unfinished else None
+
+    def silence(self) -> tuple[str, str]:
+        """The deadline has passed -> the state of the monitor (qemu_monitor_state), and why in words."""
+        if self._greeting is not None:
+            return "error", f"greeted, but did not negotiate within {NEGOTIATION_DEADLINE:.0f} s"
+        within = f"within {GREETING_DEADLINE:.0f} s"
+        if self.first_words:
+            return "error", f"peer sent data but no QMP greeting {within}: {excerpt(self.first_words)}"
+        return "busy", f"no greeting {within}: another client holds the monitor"
+
+    def _take(self, message: Greeting | Reply | Failure, now: float) -> Message | None:
+        match message:
+            case Reply(identifier, value):
+                return self._answer(identifier, value, "", now)
+            case Failure(identifier, error):
+                return self._answer(identifier, None, error or "unknown", now)
+        if self._greeting is not None:
+            return BadMessage("unexpected", "a second greeting")
+        self._greeting, self.first_words = message, b""
+        self.deadline = now + NEGOTIATION_DEADLINE
+        self.ask(CAPABILITIES, now)
+        return None
+
+    def _answer(self, identifier: int, value: Raw | None, error: str, now: float) -> Message:
+        query, sent_at = self._asked.pop(identifier, (None, 0.0))
+        if query is None:
+            if 0 < identifier < self._next_id:
+                return LateAnswer(identifier)
+            return BadMessage("unexpected", "a reply to nothing that was asked")
+        if query is not CAPABILITIES:
+            return Answer(query, value, error, now - sent_at)
+        if value is None or self._greeting is None:
+            return Refusal(error)
+        self.is_open, self.deadline = True, None
+        return self._greeting
+
+    # --- what goes out
+
+    def ask(self, query: Query, now: float) -> None:
+        """Put a query among the bytes to send.
+
+        :raise NotAllowed: it is not on the allow-list.
+        """
+        if query is not CAPABILITIES and query.command not in self._allowed:
+            raise NotAllowed(query.command)
+        arguments = b', "arguments": ' + query.arguments if query.arguments else b""
+        self._unsent.append(b'{"execute": "%s", "id": %d%s}' % (query.command.encode(), self._next_id, arguments))
+        self.sent(query, self._next_id, now)
+
+    def sent(self, query: Query, identifier: int, now: float) -> None:
+        """Take note of a query that was sent, be it by the client of a recorded session."""
+        self._next_id = max(self._next_id, identifier + 1)
+        self._asked[identifier] = query, now
+        if len(self._asked) > MAX_ASKED:
+            del self._asked[next(iter(self._asked))]
+
+    def take_bytes_to_send(self) -> bytes:
+        unsent = b"".join(self._unsent)
+        self._unsent.clear()
+        return unsent
