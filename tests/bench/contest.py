@@ -137,9 +137,9 @@ async def naive(feeder: "Feeder") -> AsyncIterator[Exporter]:
 
 
 @asynccontextmanager
-async def stock(feeder: "Feeder", events: int) -> AsyncIterator[Process]:
-    """Stock qemu.qmp that counts; inside, it is connected."""
-    async with running(sys.executable, HERE / "stock.py", str(events), *feeder.sockets) as process:
+async def counting(program: str, feeder: "Feeder", events: int) -> AsyncIterator[Process]:
+    """A program of this folder that does nothing but count; inside, it is connected."""
+    async with running(sys.executable, HERE / program, str(events), *feeder.sockets) as process:
         assert await process.line() == "ready"
         yield process
 
