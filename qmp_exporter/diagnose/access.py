@@ -1,20 +1,25 @@
 """A path and a user -> the first component of the path that keeps the user out, and what would let it in."""
 
+import atexit
 import errno
 import grp
+import json
 import os
 import pwd
+import socket
 import stat
-import struct
+import subprocess
+import sys
 from collections.abc import Iterator
+from functools import cache
+from io import BufferedRWPair
 from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
 
-READ, WRITE, ENTER = 4, 2, 1  # as in a mode
-_ACL = "system.posix_acl_access"
-_USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 1, 2, 4, 8, 16, 32  # posix_acl_xattr.h
-_ENTRY = struct.Struct("<HHI")  # after a version of four bytes
+from qmp_exporter.diagnose import as_user
+
+READ, WRITE, ENTER = os.R_OK, os.W_OK, os.X_OK
 
 
 class User(NamedTuple):
@@ -27,14 +32,6 @@ class User(NamedTuple):
     of: str
 
 
-class Entry(NamedTuple):
-    """An entry of an access control list: which kind, its rights, and of whom."""
-
-    tag: int
-    rights: int
-    of: int
-
-
 class Component(NamedTuple):
     """A directory on the way to a socket, or the socket."""
 
@@ -42,14 +39,14 @@ class Component(NamedTuple):
     mode: int
     owner: int
     group: int
-    acl: tuple[Entry, ...] = ()
+    has_acl: bool = False
 
     @property
     def is_directory(self) -> bool:
         return stat.S_ISDIR(self.mode)
 
     def __str__(self) -> str:
-        listed = "+" if self.acl else ""
+        listed = "+" if self.has_acl else ""
         owner, group = _name_of_user(self.owner), _name_of_group(self.group)
         return f"{self.path} is {stat.filemode(self.mode)}{listed} {owner}:{group}"
 
@@ -83,49 +80,48 @@ def walk(path: str) -> Walk:
 
 
 def barrier(components: tuple[Component, ...], user: User) -> Component | None:
-    """The first component that keeps the user out: a directory without x, a socket without w."""
+    """The first component that keeps the user out: a directory without x, a socket without w.
+
+    None as well where the kernel cannot be asked; `can_ask` tells.
+    """
+    if not can_ask(user):
+        return None
     for component in components:
-        wanted = ENTER if component.is_directory else WRITE
-        if not may(user, component, wanted):
+        if not may(user, component.path, ENTER if component.is_directory else WRITE):
             return component
     return None
 
 
-def may(user: User, component: Component, wanted: int) -> bool:
-    """As the kernel decides it: acl(5), without security modules."""
-    if user.uid == 0:
-        return True
-    if component.acl:
-        return _listed(user, component, wanted)
-    if user.uid == component.owner:
-        return bool(component.mode >> 6 & wanted)
-    if component.group in user.groups:
-        return bool(component.mode >> 3 & wanted)
-    return bool(component.mode & wanted)
+def can_ask(user: User) -> bool:
+    """Only root can become another user, to see what the kernel says then."""
+    return os.geteuid() in {0, user.uid}
 
 
-def _listed(user: User, component: Component, wanted: int) -> bool:
-    rights = {tag: rights for tag, rights, _ in component.acl}
-    if user.uid == component.owner:
-        return bool(rights.get(_USER_OBJ, 0) & wanted)
-    mask = rights.get(_MASK, 7)
-    for tag, right, of in component.acl:
-        if tag == _USER and of == user.uid:
-            return bool(right & mask & wanted)
-    groups = [
-        right
-        for tag, right, of in component.acl
-        if (tag == _GROUP and of in user.groups) or (tag == _GROUP_OBJ and component.group in user.groups)
-    ]
-    if groups:
-        return any(right & mask & wanted for right in groups)
-    return bool(rights.get(_OTHER, 0) & wanted)
+def may(user: User, path: str, wanted: int) -> bool:
+    """What the kernel says: it knows access control lists, capabilities and security modules."""
+    if user.uid == 0 or os.geteuid() != 0:
+        return os.access(path, wanted)
+    child = _child(user.uid, user.group, tuple(sorted(user.groups)))
+    child.write(json.dumps((wanted, path)).encode() + b"\n")
+    child.flush()
+    return child.readline() == b"yes\n"
+
+
+@cache
+def _child(uid: int, gid: int, groups: tuple[int, ...]) -> BufferedRWPair:
+    """The conversation with a process that has the ids of that user, and ends with this one."""
+    ours, its = socket.socketpair()
+    command = (sys.executable, "-I", "-S", as_user.__file__, str(uid), str(gid), *map(str, groups))
+    with its:
+        child = subprocess.Popen(command, stdin=its.fileno(), stdout=its.fileno())  # noqa: S603  a file of our own
+    atexit.register(child.wait)
+    atexit.register(ours.shutdown, socket.SHUT_RDWR)  # the last that is registered is called first
+    return ours.makefile("rwb")
 
 
 def open_to_all(components: tuple[Component, ...]) -> bool:
     """Whoever has an account on this host may connect."""
-    nobody = User("anybody", -1, -1, frozenset(), "")
-    return barrier(components, nobody) is None
+    return all(component.mode & (ENTER if component.is_directory else WRITE) for component in components)
 
 
 def mend(barrier: Component, user: User) -> Iterator[str]:
@@ -169,15 +165,14 @@ def current_user() -> User:
 
 def _component(path: str) -> Component:
     found = os.stat(path)  # noqa: PTH116  no Path is needed for it
-    return Component(path, found.st_mode, found.st_uid, found.st_gid, _acl(path))
+    return Component(path, found.st_mode, found.st_uid, found.st_gid, _has_acl(path))
 
 
-def _acl(path: str) -> tuple[Entry, ...]:
+def _has_acl(path: str) -> bool:
     try:
-        raw = os.getxattr(path, _ACL)
+        return bool(os.getxattr(path, "system.posix_acl_access"))
     except OSError:  # none, or a file system that has none
-        return ()
-    return tuple(Entry(*entry) for entry in _ENTRY.iter_unpack(raw[4:]))
+        return False
 
 
 def _name_of_user(uid: int) -> str:

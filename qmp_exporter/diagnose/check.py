@@ -15,7 +15,7 @@ from qmp_exporter.daemon.targets.reconciler import KNOWN
 from qmp_exporter.daemon.targets.source_poller import ScanResult
 from qmp_exporter.daemon.targets.sources import DISCOVER, FILES, STATIC, Sources
 from qmp_exporter.daemon.targets.target_files import TargetFiles
-from qmp_exporter.diagnose.access import READ, User, barrier, may, walk
+from qmp_exporter.diagnose.access import READ, User, barrier, can_ask, may, walk
 from qmp_exporter.diagnose.dial_in import obstacles
 from qmp_exporter.diagnose.preflight import View
 
@@ -63,10 +63,10 @@ def _looked(scan: Callable[[], ScanResult]) -> tuple[ScanResult, list[str]]:
 def _closed(path: str, user: User) -> str:
     """Why the exporter cannot read a file of targets, which whoever runs this can; empty if it can."""
     way = walk(path)
-    if way.error:
+    if way.error or not can_ask(user):
         return ""
     *directories, found = way.components
-    closed = barrier(tuple(directories), user) or (None if may(user, found, READ) else found)
+    closed = barrier(tuple(directories), user) or (None if may(user, path, READ) else found)
     return f"{path}: {closed}: {user.name}, {user.of}, may not read it" if closed else ""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qmp_exporter.config import Listener
 from qmp_exporter.daemon.targets.own_socket import gid_of
-from qmp_exporter.diagnose.access import ENTER, WRITE, User, barrier, may, walk
+from qmp_exporter.diagnose.access import ENTER, WRITE, User, barrier, can_ask, may, walk
 from qmp_exporter.diagnose.arguments import QMP
 from qmp_exporter.diagnose.finding import Finding
 from qmp_exporter.diagnose.host import Ends, Host, Process
@@ -101,11 +101,11 @@ def _of_the_path(socket: str, host: Host, user: User) -> Iterator[tuple[bool, st
         return
     if closed := barrier(way.components[:-1], user):
         yield True, f"{closed}: {user.name}, {user.of}, may not enter (x)"
-    elif not (may(user, way.components[-1], WRITE) and may(user, way.components[-1], ENTER)):
-        yield True, f"{way.components[-1]}: {user.name}, {user.of}, may not make a socket in it (w and x)"
     elif _is_read_only(path.parent, host):
         writable = f"ReadWritePaths={path.parent} in a drop-in of the unit lets it write there"
         yield True, f"{path.parent} is read-only for the exporter ({writable})"
+    elif can_ask(user) and not may(user, str(path.parent), WRITE | ENTER):
+        yield True, f"{way.components[-1]}: {user.name}, {user.of}, may not make a socket in it (w and x)"
     if os.path.lexists(path) and (path.is_symlink() or not path.is_socket()):
         yield True, f"{path} is there and is no socket"
 

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from qmp_exporter.config import Target
-from qmp_exporter.diagnose.access import User
+from qmp_exporter.diagnose.access import User, can_ask
 from qmp_exporter.diagnose.finding import Finding
 from qmp_exporter.diagnose.probe import Asked, Lack, ProbeResult
 
@@ -46,7 +46,9 @@ def rights(user: User) -> str:
     """As whom it was looked at: root is let in everywhere, and learns nothing about others' rights."""
     if user.uid == 0:
         return "Checked as root, which bypasses permissions. For another user's rights: --user NAME."
-    return f"Whose rights were looked at: {user.name}, {user.of}."
+    if not can_ask(user):
+        return f"The rights of {user.name}, {user.of}, are not known: only root can ask for another user. Use sudo."
+    return f"Checked as {user.name}, {user.of}."
 
 
 def _in_short(finding: Finding) -> str:

@@ -155,7 +155,7 @@ def _rates(results: dict[str, list[Storm]], where: str) -> list[Number]:
 
 
 def _ratio(who: str, where: str, our: Number, other: Number) -> Number:
-    """With many sockets ours also asks as many VMs, and is asked for their page meanwhile: a bare reader does neither."""
+    """With many sockets ours also asks as many VMs and makes their page meanwhile: a bare reader does neither."""
     number = ratio(f"ours / {who}, {where}", our, other)
     return number._replace(least=0.55) if (who, where) == (BARE, ONE) else number
 
