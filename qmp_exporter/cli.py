@@ -20,9 +20,8 @@ from qmp_exporter.daemon.log import LEVELS, configure
 from qmp_exporter.daemon.run import DEFAULT_ADDRESS, Options, run
 from qmp_exporter.daemon.systemd import ActivationError
 from qmp_exporter.daemon.targets.reconciler import KNOWN
-from qmp_exporter.daemon.web.access_control import rules
-from qmp_exporter.daemon.web.listen import AddressError
 from qmp_exporter.revision import revision
+from qmp_exporter.webserver import AddressError, rules
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 DEMO_POLL = 2.0  # seconds: a newcomer wants to see things move

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from qmp_exporter.config.document import ConfigError, Document, Location, Wrong, quoted, read
-from qmp_exporter.config.file import lines, text_of
 from qmp_exporter.config.schema import json_schema, validate, validate_targets
 from qmp_exporter.config.targets import Config, Discover, Listener, Target
 from qmp_exporter.config.values import NOTHING, Known, socket_address, vm_name
+from qmp_exporter.documents.document import ConfigError, Document, Location, Wrong, quoted, read
+from qmp_exporter.documents.file import lines, text_of
 
 __all__ = [
     "Config",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from qmp_exporter.config.schema import json_schema
-from qmp_exporter.config.values import DURATION
+from qmp_exporter.documents.duration import DURATION
 
 _INTRODUCTION = """# Configuration
 

@@ -9,8 +9,6 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from qmp_exporter.config.check import checked
-from qmp_exporter.config.document import Document, Wrong
 from qmp_exporter.config.targets import POLL_INTERVAL, Config, Discover, Listener, Target
 from qmp_exporter.config.values import (
     FILE_NAME,
@@ -30,6 +28,8 @@ from qmp_exporter.config.values import (
     UnixGroup,
     printable,
 )
+from qmp_exporter.documents.check import checked
+from qmp_exporter.documents.document import Document, Wrong
 
 GRACE: Final = 900.0  # seconds: a few scrapes, and the `for` of an alert
 KVM_STATS: Final = 64  # names; KVM has some 60, and each of a vCPU is a series

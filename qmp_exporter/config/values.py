@@ -5,12 +5,13 @@ import os
 import pwd
 import re
 import unicodedata
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Annotated, Final, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
-DURATION: Final = "(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?(?:([0-9]{1,9})ms)?"
+from qmp_exporter.documents.duration import DURATION, between
+
 LABEL_NAME: Final = "[a-zA-Z_][a-zA-Z0-9_]*"
 FILE_NAME: Final = r"(?P<vm>[^/]+?)(\.[^/.]*)?$"  # without what is after its last dot
 # Prometheus sets instance and job; le and quantile belong to histograms and summaries.
@@ -26,27 +27,6 @@ class Known(NamedTuple):
 
 
 NOTHING: Final = Known()
-
-
-def _between(least: str, most: str, example: str) -> Callable[[object], float]:
-    """What reads a duration between these two: text -> seconds."""
-    low, high = _seconds(least), _seconds(most)
-
-    def read(value: object) -> float:
-        seconds = _seconds(value) if isinstance(value, str) else None
-        if seconds is None or low is None or high is None or not low <= seconds <= high:
-            raise ValueError(f"wanted a duration from {least} to {most}, such as {example}")
-        return seconds
-
-    return read
-
-
-def _seconds(text: str) -> float | None:
-    match = re.fullmatch(DURATION, text) if text else None
-    if match is None:
-        return None
-    hours, minutes, seconds, milliseconds = (int(part or 0) for part in match.groups())
-    return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
 
 
 def printable(value: str) -> str:
@@ -167,9 +147,8 @@ def _mode(value: object) -> int:
 
 
 _TEXT = {"type": "string", "pattern": f"^(?=.){DURATION}$"}
-PollInterval = Annotated[float, BeforeValidator(_between("1s", "1h", "15s or 1m30s")), WithJsonSchema(_TEXT)]
-RateInterval = Annotated[float, BeforeValidator(_between("0s", "1h", "100ms"))]
-Grace = Annotated[float, BeforeValidator(_between("0s", "24h", "15m or 1h30m")), WithJsonSchema(_TEXT)]
+PollInterval = Annotated[float, BeforeValidator(between("1s", "1h", "15s or 1m30s")), WithJsonSchema(_TEXT)]
+Grace = Annotated[float, BeforeValidator(between("0s", "24h", "15m or 1h30m")), WithJsonSchema(_TEXT)]
 Name = Annotated[str, AfterValidator(vm_name), Field(description="the VM's name: the label vm of its metrics")]
 Socket = Annotated[str, AfterValidator(socket_address), Field(description="its monitor: /path, @name or tcp:host:port")]
 LabelName = Annotated[

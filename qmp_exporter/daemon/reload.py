@@ -9,7 +9,7 @@ import structlog
 from qmp_exporter.config import Config, ConfigError
 from qmp_exporter.daemon import systemd
 from qmp_exporter.daemon.selfstats import Selfstats
-from qmp_exporter.daemon.threads import run_in_daemon_thread
+from qmp_exporter.runtime.threads import run_in_daemon_thread
 
 log = structlog.get_logger()
 

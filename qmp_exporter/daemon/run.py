@@ -18,14 +18,12 @@ from qmp_exporter.config import Config
 from qmp_exporter.daemon import systemd
 from qmp_exporter.daemon.reload import Reload
 from qmp_exporter.daemon.selfstats import Selfstats
-from qmp_exporter.daemon.supervisor import restart_on_crash
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.reconciler import Reconciler
-from qmp_exporter.daemon.web.access_control import ALLOW_ALL, AccessControl, rules
-from qmp_exporter.daemon.web.connections import LIMITS
 from qmp_exporter.daemon.web.exposition import Exposition
 from qmp_exporter.daemon.web.http import application
-from qmp_exporter.daemon.web.listen import bound, listening, named
+from qmp_exporter.runtime.supervisor import restart_on_crash
+from qmp_exporter.webserver import ALLOW_ALL, LIMITS, AccessControl, bound, listening, named, rules
 
 DEFAULT_ADDRESS = ":10065"
 SPARE_FILES = 64  # descriptors for anything but monitors and scrapers: files that are read, logs, the event loop

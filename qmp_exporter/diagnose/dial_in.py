@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qmp_exporter.config import Listener
-from qmp_exporter.daemon.targets.own_socket import gid_of
 from qmp_exporter.diagnose.access import ENTER, WRITE, User, barrier, can_ask, may, walk
 from qmp_exporter.diagnose.arguments import QMP
 from qmp_exporter.diagnose.finding import Finding
 from qmp_exporter.diagnose.host import Ends, Host, Process
+from qmp_exporter.runtime.own_socket import gid_of
 
 RUNTIME_DIRECTORY = "/run/qmp-exporter"  # which the unit that is shipped makes when it starts
 

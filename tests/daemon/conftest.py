@@ -15,10 +15,10 @@ from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.sources import STATIC
-from qmp_exporter.daemon.web.access_control import ALLOW_ALL, AccessControl
 from qmp_exporter.daemon.web.exposition import Exposition
 from qmp_exporter.daemon.web.http import Reload, application
-from qmp_exporter.daemon.web.listen import bound, listening
+from qmp_exporter.webserver.access_control import ALLOW_ALL, AccessControl
+from qmp_exporter.webserver.listen import bound, listening
 from serving import Serve, Server
 from watching import NEVER, Running, Start, Watched
 

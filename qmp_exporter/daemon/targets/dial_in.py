@@ -17,8 +17,8 @@ from qmp_exporter.daemon.monitor.link import Unreachable, reason
 from qmp_exporter.daemon.monitor.process import started
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
-from qmp_exporter.daemon.targets.own_socket import OwnSocket, own_socket
 from qmp_exporter.daemon.targets.sources import DIAL_IN, Source
+from qmp_exporter.runtime.own_socket import OwnSocket, own_socket
 
 RETRY = 5.0  # seconds until it is tried again to listen, or to accept
 LOOK = 5.0  # seconds without anybody who comes until it is looked whether the socket's file is still there

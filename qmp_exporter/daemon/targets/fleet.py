@@ -12,13 +12,13 @@ import structlog
 from qmp_exporter.catalog import CATALOG, without
 from qmp_exporter.config import Target
 from qmp_exporter.core.page import Page
-from qmp_exporter.daemon.cooperative import YieldBudget
 from qmp_exporter.daemon.monitor.connect_limiter import ConnectLimiter
 from qmp_exporter.daemon.monitor.dial_in_watch import DialInWatch, DialledIn
 from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.selfstats import Selfstats
-from qmp_exporter.daemon.supervisor import restart_on_crash
 from qmp_exporter.daemon.targets.sources import Collision, Source, Sources
+from qmp_exporter.runtime.cooperative import YieldBudget
+from qmp_exporter.runtime.supervisor import restart_on_crash
 
 MEETINGS = 4  # VMs met or left before the event loop gets a turn: most of the work with each, some 3 ms, comes then
 

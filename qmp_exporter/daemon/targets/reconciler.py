@@ -8,13 +8,13 @@ from typing import Final
 from qmp_exporter.catalog import CATALOG, OPTIONAL
 from qmp_exporter.config import Config, Known
 from qmp_exporter.daemon.selfstats import Selfstats
-from qmp_exporter.daemon.supervisor import restart_on_crash
 from qmp_exporter.daemon.targets.dial_in import DialIn
 from qmp_exporter.daemon.targets.discovery import discovered, scan
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.source_poller import SourcePoller
 from qmp_exporter.daemon.targets.sources import FILES, STATIC, Source
 from qmp_exporter.daemon.targets.target_files import TargetFiles
+from qmp_exporter.runtime.supervisor import restart_on_crash
 
 KNOWN: Final = Known({label.name for family in CATALOG.families for label in family.labels}, OPTIONAL)
 

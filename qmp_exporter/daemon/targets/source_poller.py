@@ -17,7 +17,7 @@ from qmp_exporter.config import Target, quoted
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.sources import Source
-from qmp_exporter.daemon.threads import run_in_daemon_thread
+from qmp_exporter.runtime.threads import run_in_daemon_thread
 
 PAUSE = 5.0  # seconds between two looks
 SLOW = 5.0  # seconds after which it is said that a look takes long

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qmp_exporter.config import ConfigError, Known, Target, load_targets
-from qmp_exporter.daemon.fingerprint import Stamp, file_fingerprint
 from qmp_exporter.daemon.targets.source_poller import Refused, ScanResult, listing
+from qmp_exporter.runtime.fingerprint import Stamp, file_fingerprint
 
 
 class _Read(NamedTuple):

@@ -1,1 +1,1 @@
-"""HTTP and TLS -> pages: metrics, JSON, a page to look at."""
+"""The fleet -> pages: metrics, JSON, a page to look at."""

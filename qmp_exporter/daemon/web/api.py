@@ -8,10 +8,10 @@ from isal import igzip
 
 from qmp_exporter import __version__
 from qmp_exporter.catalog import overview
-from qmp_exporter.daemon.cooperative import YieldBudget
 from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.web.exposition import LEVEL
+from qmp_exporter.runtime.cooperative import YieldBudget
 
 FRESH = 1.0  # seconds that an answer is good for; 2,000 VMs take 0.05 s of CPU
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from isal import isal_zlib
 
-from qmp_exporter.daemon.cooperative import YieldBudget
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
+from qmp_exporter.runtime.cooperative import YieldBudget
 
 LEVEL = 1  # isal's; its level 0 is no faster and leaves half as much again, level 3 takes six times as long
 GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\x04\xff"  # RFC 1952: deflate, no name, no time, the fastest, of any system

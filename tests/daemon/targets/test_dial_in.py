@@ -15,13 +15,13 @@ import pytest
 from qmp_exporter.config import Listener, Target
 from qmp_exporter.core import protocol
 from qmp_exporter.core.vm import Vm
-from qmp_exporter.daemon import supervisor
 from qmp_exporter.daemon.monitor import inbound as call_module
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets import dial_in as dial_in_module
 from qmp_exporter.daemon.targets.dial_in import MAX_STRANGERS, DialIn
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.sources import DIAL_IN, STATIC, Source
+from qmp_exporter.runtime import supervisor
 from qmp_exporter.simulator import DiallingMonitor, Monitor, SimulatedVm
 from qmp_exporter.simulator.faults import EarlyEvents, Stall
 from watching import NEVER, eventually

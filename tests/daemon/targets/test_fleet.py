@@ -8,11 +8,11 @@ import pytest
 
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.config import Target
-from qmp_exporter.daemon import supervisor
 from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.sources import DISCOVER, FILES, STATIC, Source
+from qmp_exporter.runtime import supervisor
 from qmp_exporter.simulator import Monitor, SimulatedVm
 from watching import Running, connections, eventually
 

@@ -11,9 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from qmp_exporter import __version__
 from qmp_exporter.config import Target
-from qmp_exporter.daemon import cooperative
 from qmp_exporter.daemon.targets.sources import DIAL_IN, FILES, Source
 from qmp_exporter.revision import revision
+from qmp_exporter.runtime import cooperative
 from qmp_exporter.simulator import Monitor, SimulatedVm
 from serving import Serve
 from watching import eventually

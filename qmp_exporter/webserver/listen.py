@@ -11,11 +11,11 @@ from pathlib import Path
 
 from aiohttp import web, web_response
 
-from qmp_exporter.daemon.selfstats import Selfstats
-from qmp_exporter.daemon.supervisor import restart_on_crash
-from qmp_exporter.daemon.targets.own_socket import make_way
-from qmp_exporter.daemon.web.access_control import AccessControl
-from qmp_exporter.daemon.web.connections import LIMITS, Connections, Limits
+from qmp_exporter.runtime.own_socket import make_way
+from qmp_exporter.runtime.supervisor import restart_on_crash
+from qmp_exporter.webserver.access_control import AccessControl
+from qmp_exporter.webserver.connections import LIMITS, Connections, Limits
+from qmp_exporter.webserver.metrics import Metrics
 
 SHUTDOWN_GRACE = 1.0  # seconds for answers under way; aiohttp waits for it twice
 BACKLOG = 128  # connections that the kernel holds until they are accepted
@@ -45,7 +45,7 @@ async def listening(
     app: web.Application,
     listeners: Sequence[socket.socket],
     gate: AccessControl,
-    stats: Selfstats,
+    stats: Metrics,
     limits: Limits = LIMITS,
 ) -> AsyncIterator[None]:
     """Serve on all of these sockets, which are closed in the end."""

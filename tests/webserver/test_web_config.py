@@ -11,11 +11,11 @@ import pytest
 from certificates import Authority
 from parts import need
 from qmp_exporter.config import ConfigError
-from qmp_exporter.config.web import HEADERS, RateLimit, load
-from qmp_exporter.daemon.web.access_control import rules
+from qmp_exporter.webserver.access_control import rules
+from qmp_exporter.webserver.web_config import HEADERS, RateLimit, load
 
-ROOT = Path(__file__).parents[1]
-FILES = ROOT / "tests" / "web_configs"
+ROOT = Path(__file__).parents[2]
+FILES = Path(__file__).parent / "web_configs"
 GOOD = sorted(FILES.glob("good-*.yml"))
 X25519 = FILES / "python-curve-X25519.yml"  # not every Python can set this curve: that of Debian 12 cannot
 NEWER = sorted(FILES.glob("newer-*.yml"))  # Debian 12's promtool does not know all their keys yet

@@ -11,10 +11,10 @@ from qmp_exporter.config import Target
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.sources import STATIC
-from qmp_exporter.daemon.web.access_control import ALLOW_ALL, AccessControl
 from qmp_exporter.daemon.web.exposition import Exposition
 from qmp_exporter.daemon.web.http import application
-from qmp_exporter.daemon.web.listen import AddressError, bound, listening, named
+from qmp_exporter.webserver.access_control import ALLOW_ALL, AccessControl
+from qmp_exporter.webserver.listen import AddressError, bound, listening, named
 
 
 def an_application() -> tuple[web.Application, Selfstats]:

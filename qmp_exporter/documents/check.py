@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar, get_args
 from pydantic import BaseModel, RootModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from qmp_exporter.config.document import Document, Location, Wrong, quoted
+from qmp_exporter.documents.document import Document, Location, Wrong, quoted
 
 _Model = TypeVar("_Model", bound=BaseModel)
 WANTED: Final = {

@@ -16,7 +16,7 @@ from typing import Final
 
 import bcrypt
 
-from qmp_exporter.daemon.threads import run_in_daemon_thread
+from qmp_exporter.runtime.threads import run_in_daemon_thread
 
 LINE: Final = 8  # who may stand in one address' line
 REMEMBERED: Final = 256  # wrong ones, so that a scraper with an old password costs little

@@ -20,9 +20,9 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from qmp_exporter.daemon.selfstats import Selfstats
-from qmp_exporter.daemon.web import plain
-from qmp_exporter.daemon.web.access_control import AccessControl
+from qmp_exporter.webserver import plain
+from qmp_exporter.webserver.access_control import AccessControl
+from qmp_exporter.webserver.metrics import Metrics
 
 HEADER_BYTES: Final = 32 << 10  # Prometheus sends 300, a browser with its neighbours' cookies 8,000
 SLICE: Final = 64 << 10  # bytes written at once, and the most that waits in a transport's buffer
@@ -125,7 +125,7 @@ class Connections:
     """All connections of one server."""
 
     def __init__(
-        self, make_handler: Callable[[], asyncio.Protocol], gate: AccessControl, stats: Selfstats, limits: Limits
+        self, make_handler: Callable[[], asyncio.Protocol], gate: AccessControl, stats: Metrics, limits: Limits
     ) -> None:
         self._make_handler = make_handler
         self._gate = gate

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from qmp_exporter.config.document import ConfigError, Location, Wrong, end, quoted
+from qmp_exporter.documents.document import ConfigError, Location, Wrong, end, quoted
 
 ERRORS_SHOWN: Final = 50
 BYTES: Final = 4 << 20  # 2,000 VMs with three labels each are 0.2 MB

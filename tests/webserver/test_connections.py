@@ -11,9 +11,9 @@ import pytest
 from aiohttp import web
 
 from qmp_exporter.daemon.selfstats import Selfstats
-from qmp_exporter.daemon.web.access_control import ALLOW_ALL, AccessControl
-from qmp_exporter.daemon.web.connections import HEADER_BYTES, LIMITS, Limits
-from qmp_exporter.daemon.web.listen import bound, listening
+from qmp_exporter.webserver.access_control import ALLOW_ALL, AccessControl
+from qmp_exporter.webserver.connections import HEADER_BYTES, LIMITS, Limits
+from qmp_exporter.webserver.listen import bound, listening
 from watching import PATIENCE, eventually
 
 SOON = 0.05  # seconds: a deadline that is over before the test is
@@ -290,7 +290,7 @@ async def test_the_end_waits_for_nobody_who_waits() -> None:
 
 
 def test_the_documentation_tells_the_limits() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "web.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "web.md").read_text()
     for told in (
         f"| connections | {LIMITS.places}, of which {LIMITS.kept} are",
         f"| {LIMITS.request:.0f} s and {HEADER_BYTES >> 10} KiB |",

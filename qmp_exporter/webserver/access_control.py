@@ -15,13 +15,13 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from qmp_exporter.config import ConfigError
-from qmp_exporter.config.web import RateLimit, WebConfig, load
-from qmp_exporter.daemon.fingerprint import Stamp, file_fingerprint
-from qmp_exporter.daemon.selfstats import Selfstats
-from qmp_exporter.daemon.threads import run_in_daemon_thread
-from qmp_exporter.daemon.web.passwords import Passwords, TooManyChecks
-from qmp_exporter.daemon.web.tls import alternative_names, server_context
+from qmp_exporter.documents.document import ConfigError
+from qmp_exporter.runtime.fingerprint import Stamp, file_fingerprint
+from qmp_exporter.runtime.threads import run_in_daemon_thread
+from qmp_exporter.webserver.metrics import Metrics
+from qmp_exporter.webserver.passwords import Passwords, TooManyChecks
+from qmp_exporter.webserver.tls import alternative_names, server_context
+from qmp_exporter.webserver.web_config import RateLimit, WebConfig, load
 
 LOOK: Final = 1.0  # seconds between two looks at the files: a stat() of each
 RETRY: Final = 10.0  # seconds until what was bad is read again, though it looks the same: it may name a file that comes
@@ -81,7 +81,7 @@ class Bucket:
 class AccessControl:
     """Knows who may come in: everybody in plain HTTP, unless there is a file."""
 
-    def __init__(self, rules: Policy, stats: Selfstats) -> None:
+    def __init__(self, rules: Policy, stats: Metrics) -> None:
         self._stats = stats
         self._rules = rules
         self._passwords = Passwords(rules.config.users)

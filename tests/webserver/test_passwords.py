@@ -6,7 +6,7 @@ import base64
 import bcrypt
 import pytest
 
-from qmp_exporter.daemon.web.passwords import LINE, REMEMBERED, Passwords, TooManyChecks
+from qmp_exporter.webserver.passwords import LINE, REMEMBERED, Passwords, TooManyChecks
 
 HASHED = bcrypt.hashpw(b"secret", bcrypt.gensalt(4))
 

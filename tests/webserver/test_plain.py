@@ -14,9 +14,9 @@ from aiohttp import web
 
 from certificates import Authority
 from qmp_exporter.daemon.selfstats import Selfstats
-from qmp_exporter.daemon.web.access_control import AccessControl, rules
-from qmp_exporter.daemon.web.connections import HEADER_BYTES, LIMITS, Limits
-from qmp_exporter.daemon.web.listen import bound, listening
+from qmp_exporter.webserver.access_control import AccessControl, rules
+from qmp_exporter.webserver.connections import HEADER_BYTES, LIMITS, Limits
+from qmp_exporter.webserver.listen import bound, listening
 from watching import PATIENCE, eventually
 
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from parts import need, need_root
-from qmp_exporter.daemon.targets.own_socket import own_socket
+from qmp_exporter.runtime.own_socket import own_socket
 
 
 def why_not(path: Path, group: str = "") -> str:
@@ -28,7 +28,7 @@ def test_a_group_that_is_not_there_is_named_and_no_socket_left(directory: Path) 
 def said(directory: Path, shell: str, user: int = 0) -> str:
     """What a process of that user says that tries it there, when a shell has set the place up for it."""
     program = (
-        "import os, sys, pathlib; from qmp_exporter.daemon.targets.own_socket import own_socket\n"
+        "import os, sys, pathlib; from qmp_exporter.runtime.own_socket import own_socket\n"
         f"os.setgroups([]); os.setgid({user}); os.setuid({user})\n"  # now: it may be nobody's to read below /root
         "try:\n  own_socket(pathlib.Path(sys.argv[1], 'dial-in.sock'), 0o660, '').__enter__()\n"
         "except OSError as error:\n  print(error.strerror)"

@@ -10,11 +10,11 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from qmp_exporter.config.check import checked
-from qmp_exporter.config.document import ConfigError, Document, Location, Wrong, quoted, read
-from qmp_exporter.config.file import lines, text_of
-from qmp_exporter.config.suites import CIPHERS, CURVES, can_be_set
-from qmp_exporter.config.values import RateInterval
+from qmp_exporter.documents.check import checked
+from qmp_exporter.documents.document import ConfigError, Document, Location, Wrong, quoted, read
+from qmp_exporter.documents.duration import between
+from qmp_exporter.documents.file import lines, text_of
+from qmp_exporter.webserver.suites import CIPHERS, CURVES, can_be_set
 
 PEM_BYTES: Final = 1 << 20
 COST: Final = 15  # of a bcrypt hash; at that, each new password takes two seconds of a core
@@ -156,7 +156,7 @@ class HttpServer(_Strict):
 
 
 class Rate(_Strict):
-    interval: RateInterval = 0.0
+    interval: Annotated[float, BeforeValidator(between("0s", "1h", "100ms"))] = 0.0
     burst: int = Field(1, ge=1)
 
 

@@ -15,9 +15,9 @@ from aiohttp import web
 
 from certificates import Authority, Pair
 from qmp_exporter.daemon.selfstats import Selfstats
-from qmp_exporter.daemon.web.access_control import AccessControl, rules
-from qmp_exporter.daemon.web.connections import LIMITS, Limits
-from qmp_exporter.daemon.web.listen import bound, listening
+from qmp_exporter.webserver.access_control import AccessControl, rules
+from qmp_exporter.webserver.connections import LIMITS, Limits
+from qmp_exporter.webserver.listen import bound, listening
 from watching import eventually
 
 USERS = f"basic_auth_users:\n  prometheus: {bcrypt.hashpw(b'secret', bcrypt.gensalt(4)).decode()}\n"
