@@ -269,10 +269,13 @@ def test_the_page_about_the_api_has_every_endpoint() -> None:
 # --- what is written by hand about the program
 
 
+LOGGING = ("daemon", "runtime", "webserver")
+
+
 def messages() -> set[str]:
     """Everything that the daemon may log."""
     found = {LOST}
-    for path in (ROOT / "qmp_exporter" / "daemon").rglob("*.py"):
+    for path in (path for part in LOGGING for path in (ROOT / "qmp_exporter" / part).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if (
                 isinstance(node, ast.Call)

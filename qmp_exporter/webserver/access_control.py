@@ -86,7 +86,7 @@ class AccessControl:
         self._rules = rules
         self._passwords = Passwords(rules.config.users)
         self._bucket = _bucket(rules.config.rate_limit)
-        self._seen = rules.stamps
+        self._seen = self._changed = rules.stamps
         self._errors: tuple[str, ...] = ()
         self._read_at = time.monotonic()
         stats.web_config_successful.set(1)
@@ -111,10 +111,16 @@ class AccessControl:
                 await self.look()
 
     async def look(self) -> None:
-        """Wait for a hanging storage for ever: another try would hang beside it."""
+        """Wait for a hanging storage as long as it takes: another try would hang beside it.
+
+        A change counts when a second look finds the same: until then somebody may still be writing.
+        """
         files = self._rules.config.files
         seen = await run_in_daemon_thread(partial(_stamps, files))
-        if seen == self._seen and not (self._errors and time.monotonic() - self._read_at > RETRY):
+        is_still_written = seen != self._changed
+        self._changed = seen
+        is_retry = bool(self._errors) and time.monotonic() - self._read_at > RETRY
+        if is_still_written or (seen == self._seen and not is_retry):
             return
         self._seen, self._read_at = seen, time.monotonic()
         try:
@@ -122,10 +128,10 @@ class AccessControl:
         except ConfigError as error:
             self._keep(error.errors)
             return
-        if (new.context is None) == (self._rules.context is None):
+        if weaker := _weaker(self._rules, new):
+            self._keep((f"{files[0]}: found {weaker}, which takes a restart",))
+        else:
             self._use(new)
-        else:  # a file that is half written must not send passwords in the clear
-            self._keep((f"{files[0]}: found TLS switched on or off, which takes a restart",))
 
     def _keep(self, errors: tuple[str, ...]) -> None:
         self._stats.web_config_successful.set(0)
@@ -166,6 +172,17 @@ class AccessControl:
     def _refuse(self, reason: str, response: web.Response) -> web.Response:
         self._stats.http_refused.labels(reason).inc()
         return response
+
+
+def _weaker(old: Policy, new: Policy) -> str:
+    """What a change of the file must not do by itself: half of a file that is written is a good file, too."""
+    if (new.context is None) != (old.context is None):
+        return "TLS switched on or off"
+    if old.config.users and not new.config.users:
+        return "no users any more"
+    if old.config.tls and old.config.tls.client_ca and not (new.config.tls and new.config.tls.client_ca):
+        return "no authority of clients any more"
+    return ""
 
 
 def _bucket(limit: RateLimit | None) -> Bucket | None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmp_exporter.core.negotiate import OPENMETRICS, TEXT, wants_gzip, wants_openmetrics
+from qmp_exporter.core.negotiate import LONGEST, OPENMETRICS, TEXT, _weighted, wants_gzip, wants_openmetrics
 
 PROMETHEUS_2 = (
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
@@ -85,3 +85,13 @@ def test_the_versions_named_are_ours_whatever_was_asked_for():
 def test_no_header_is_an_error(header):
     wants_openmetrics(header)
     wants_gzip(header)
+
+
+@pytest.mark.parametrize("letters", ["a", " ", ";", "=", ",", '"', "a=", "q=1.", ";a"])
+@pytest.mark.parametrize("start", ["", "x;", "text/plain;q="])
+def test_a_header_of_any_length_is_read_in_no_time(start, letters):
+    """Of what backtracks, or looks at each character once more for each, this would take hours."""
+    header = start + letters * 2**20
+    wants_openmetrics(header)
+    wants_gzip(header)
+    assert _weighted(header) == _weighted(header[:LONGEST])

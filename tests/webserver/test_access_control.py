@@ -43,6 +43,11 @@ class Site:
     def write(self, text: str) -> None:
         (self._directory / "web.yml").write_text(text)
 
+    async def settle(self) -> None:
+        """The files are looked at twice, as is done before a change counts."""
+        await self.gate.look()
+        await self.gate.look()
+
     async def get(self, client: ssl.SSLContext | None = None, path: str = "/", **how: object) -> aiohttp.ClientResponse:
         async with (
             aiohttp.ClientSession() as session,
@@ -249,7 +254,7 @@ async def test_a_renewed_certificate_is_used_for_the_next_connection(at: Path, a
             async with open_still.get(served.url, ssl=client(at)) as response:
                 assert response.status == 200
             authority.issue("renewed.example.org", "127.0.0.1").write(at, "server")
-            await served.gate.look()
+            await served.settle()
             _, writer = await asyncio.open_connection(*served.url.removeprefix("https://").split(":"), ssl=client(at))
             assert ("DNS", "renewed.example.org") in writer.get_extra_info("peercert")["subjectAltName"]
             writer.transport.abort()
@@ -268,17 +273,51 @@ async def test_what_has_become_bad_changes_nothing_and_is_told_once(at: Path, au
         said = "".join(capfd.readouterr())
         assert said.count("belongs to another certificate") == 1
         (at / "server.key").write_bytes((at / "half.key").read_bytes())
-        await served.gate.look()
+        await served.settle()
         assert served.own("qmp_exporter_web_config_last_reload_successful") == 1
         assert (await served.get(client(at))).status == 401
 
 
 @pytest.mark.parametrize("text", ["", "{}", "basic_auth_users: {prometheus: secret}", TLS.replace("server.pem", "x")])
-async def test_no_accident_opens_the_gate(at: Path, text: str) -> None:
+async def test_no_accident_switches_passwords_off(at: Path, text: str) -> None:
     async with site(at, TLS + USERS) as served:
         served.write(text)
-        await served.gate.look()
+        await served.settle()
         assert (await served.get(client(at))).status == 401
+        assert served.own("qmp_exporter_web_config_last_reload_successful") == 0
+
+
+async def test_while_the_file_is_written_the_one_before_holds(at: Path) -> None:
+    """Half of it is a good file without a password: TLS comes first."""
+    whole = TLS + USERS
+    async with site(at, whole) as served:
+        for end in range(1, len(whole)):
+            served.write(whole[:end])
+            await served.gate.look()
+            assert (await served.get(client(at))).status == 401
+        served.write(whole)
+        await served.settle()
+        assert served.own("qmp_exporter_web_config_last_reload_successful") == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (TLS + USERS, TLS),
+        (MUTUAL, TLS),
+        (USERS, TLS + USERS),
+        (TLS + USERS, USERS),
+    ],
+    ids=["users", "authority of clients", "TLS on", "TLS off"],
+)
+async def test_a_change_to_less_takes_a_restart(at: Path, before: str, after: str) -> None:
+    async with site(at, before) as served:
+        served.write(after)
+        await served.settle()
+        assert served.own("qmp_exporter_web_config_last_reload_successful") == 0
+        served.write(before)
+        await served.settle()
+        assert served.own("qmp_exporter_web_config_last_reload_successful") == 1
 
 
 async def test_a_user_that_is_removed_is_refused_on_the_connection_that_it_has(at: Path) -> None:
@@ -287,7 +326,7 @@ async def test_a_user_that_is_removed_is_refused_on_the_connection_that_it_has(a
         async with session.get(served.url) as response:
             assert response.status == 200
         served.write(USERS)
-        await served.gate.look()
+        await served.settle()
         async with session.get(served.url) as response:
             assert response.status == 401
 
