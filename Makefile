@@ -34,7 +34,7 @@ test-qemu: packages .venv/.dev .qemu/$(RELEASE) ## tests/real with the QEMU of a
 test-bare: .bare/$(RELEASE) ## both README commands in a bare Debian, as root; RELEASE=bookworm or trixie
 	sh tests/bare.sh $(RELEASE)
 
-bench: .venv/.run ## measure speed, size and cost anew into tests/bench/README.md; ARGS="intake" for a part; 10 minutes
+bench: .venv/.run ## measure speed, size and cost again into tests/bench/README.md; ARGS="intake" for a part; 10 minutes
 	$(BIN)/python -m tests.bench $(ARGS)
 
 bench-smoke: .venv/.run ## a little of each benchmark, to see that it works; its numbers mean nothing
@@ -49,7 +49,7 @@ format: .venv/.dev ## make format and imports what check wants
 	$(BIN)/ruff check --fix --select I .
 	$(BIN)/ruff format .
 
-golden: .venv/.dev ## write the golden pages anew; look at the difference before you commit it
+golden: .venv/.dev ## write the golden pages again; look at the difference before you commit it
 	UPDATE_GOLDEN=1 $(BIN)/pytest tests/traces/test_golden.py
 
 contract: .venv/.run ## tests/catalog/contract.txt: the metrics of a release, at a release
@@ -114,7 +114,7 @@ clean: ## remove everything that make has made
 	done
 	mv $@.new $@
 
-# A root that boots, with what the Debian package depends on and nothing that it may need besides.
+# A root that boots, with what the Debian package depends on and nothing that it does not bring.
 .live/%: | packages
 	rm -rf $@ $@.new && mkdir -p $(@D)
 	mmdebstrap --quiet --variant=essential --include=systemd-sysv,dbus,python3,libstdc++6 $* $@.new

@@ -27,7 +27,7 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 DEMO_POLL = 2.0  # seconds: a newcomer wants to see things move
 
 _EPILOG = """\
-A QMP monitor is full control of its VM. This program sends nothing but queries, from a fixed list; but whoever may
+A QMP monitor is full control of its VM. This program sends nothing but queries, from a fixed list; but anyone who may
 open the sockets that it opens has the VMs. A monitor serves one client: give each VM one of its own for this program,
 and leave libvirt's and Proxmox' own alone.
 """
@@ -267,7 +267,7 @@ def _options(options: argparse.Namespace) -> Options:
 
 
 def _served(serve: Callable[[], Awaitable[None]]) -> int:
-    """Run until it ends; what the operator can mend is said in one line, without a traceback."""
+    """Run until it ends; what the operator can fix is said in one line, without a traceback."""
 
     async def main() -> None:
         await serve()

@@ -22,6 +22,6 @@ def missing(what: str) -> NoReturn:
 
 
 def need_root() -> None:
-    """Whoever is not root cannot become another user; without it the test ends here."""
+    """The one who is not root cannot become another user; without it the test ends here."""
     if os.geteuid() != 0:
         missing("only root can become another user")

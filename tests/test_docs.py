@@ -240,7 +240,7 @@ def test_the_command_for_proxmox_is_the_same_on_both_pages() -> None:
 
 
 def test_the_configuration_reference_is_that_of_the_models() -> None:
-    assert (ROOT / "docs" / "configuration.md").read_text() == reference(), "make docs writes it anew"
+    assert (ROOT / "docs" / "configuration.md").read_text() == reference(), "make docs writes it again"
 
 
 @pytest.mark.parametrize("model", EXAMPLES)

@@ -214,7 +214,7 @@ def test_a_help_sentence_that_does_not_is_seen():
 
 
 def test_the_reference_in_the_repository_is_that_of_the_catalog():
-    assert (ROOT / "METRICS.md").read_text() == reference(), "make docs writes it anew"
+    assert (ROOT / "METRICS.md").read_text() == reference(), "make docs writes it again"
 
 
 # --- what is deployed with it

@@ -219,7 +219,7 @@ GROUP = Group(
     FAMILIES,
     queries=disk.QUERIES,
     updates=disk.UPDATES,
-    besides="4 for each CD-ROM drive; 4 where a disk is a quorum",
+    more="4 for each CD-ROM drive; 4 where a disk is a quorum",
     events={
         "BLOCK_IO_ERROR": {
             "operation": "read",

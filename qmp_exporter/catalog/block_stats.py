@@ -131,6 +131,6 @@ GROUPS = (
         "block_latency",
         LATENCIES,
         queries=(QUERY_BLOCKSTATS,),
-        besides="for each disk and operation with a histogram its boundaries and 1 more",
+        more="for each disk and operation with a histogram its boundaries and 1 more",
     ),
 )

@@ -238,7 +238,7 @@ GROUP = Group(
     queries=QUERIES,
     updates=UPDATES,
     of_a_machine=True,
-    besides="1 for each serial port, pr-manager and netdev that is told of",
+    more="1 for each serial port, pr-manager and netdev that is told of",
     events={
         "VSERPORT_CHANGE": {"id": "channel0", "open": True},
         "PR_MANAGER_STATUS_CHANGED": {"id": "pr0", "connected": True},

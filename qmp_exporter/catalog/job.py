@@ -148,7 +148,7 @@ GROUP = Group(
     "block_job",
     FAMILIES,
     queries=QUERIES,
-    besides="14 for each job",
+    more="14 for each job",
     events={
         "BLOCK_JOB_COMPLETED": {"type": "mirror", "error": "Input/output error"},
         "BLOCK_JOB_CANCELLED": {"type": "mirror"},

@@ -142,5 +142,5 @@ GROUP = Group(
     FAMILIES,
     queries=cpu.QUERIES,
     updates=UPDATES,
-    besides="1 for each statistic that is named in the configuration, and 1 for each of a vCPU",
+    more="1 for each statistic that is named in the configuration, and 1 for each of a vCPU",
 )

@@ -155,6 +155,6 @@ GROUP = Group(
     queries=QUERIES,
     updates=UPDATES,
     of_a_machine=True,
-    besides="18 once there was a migration, 5 more while it is under way",
+    more="18 once there was a migration, 5 more while it is under way",
     events={"MIGRATION": {"status": "active"}},
 )

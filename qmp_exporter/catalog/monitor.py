@@ -106,6 +106,6 @@ GROUP = Group(
     FAMILIES,
     queries=(QUERY_STATUS, QUERY_UUID),
     updates=(*UPDATES, *VITAL),
-    besides="1 for each name of event that was seen, and 1 more",
+    more="1 for each name of event that was seen, and 1 more",
     events={"WATCHDOG": {"action": "pause"}},
 )

@@ -171,7 +171,7 @@ def target(vm: Vm, name: str, socket: str, labels: Mapping[str, str], health: Mo
 def answer(
     version: str, host: str, now: float, targets: Iterable[bytes], down: Iterable[tuple[str, str]] = ()
 ) -> bytes:
-    """The body of the answer; `targets` were encoded one by one, so that no 2,000 of them hold whoever does it.
+    """The body of the answer; `targets` were encoded one by one, so that no 2,000 of them hold the one who does it.
 
     `down`: sources of targets that do not work, and why.
     """

@@ -66,5 +66,5 @@ GROUP = Group(
     FAMILIES,
     queries=cpu.QUERIES,
     updates=cpu.UPDATES,
-    besides="2 for each vCPU",
+    more="2 for each vCPU",
 )

@@ -47,11 +47,11 @@ def reference() -> str:
 def _costs() -> Iterator[str]:
     yield "## What it costs\n"
     yield "Series of one VM, by group of metrics, and the queries that are sent for that group alone.\n"
-    yield "| Group | Each VM | Each disk | Besides | Queries |"
+    yield "| Group | Each VM | Each disk | In addition | Queries |"
     yield "|---|---|---|---|---|"
     all_costs = costs()
     for name, cost in all_costs.items():
-        yield f"| {name} | {cost.vm} | {cost.disk or ''} | {GROUPS[name].besides} | {_spared(name)} |"
+        yield f"| {name} | {cost.vm} | {cost.disk or ''} | {GROUPS[name].more} | {_spared(name)} |"
     total = (sum(numbers) for numbers in zip(*all_costs.values(), strict=True))
     yield f"| all | {next(total)} | {next(total)} | | |"
     yield ""

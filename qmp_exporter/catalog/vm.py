@@ -232,7 +232,7 @@ def cause(ended: Ended, _facts: VmFacts) -> Iterable[Sample]:
         yield ("unknown",), 1
 
 
-# Whatever is switched off: whether it is still the same VM, since else its counters begin anew; whether it still
+# Whatever is switched off: whether it is still the same VM, since else its counters begin again; whether it still
 # answers, for which query-status is as good a heartbeat as any; and whether its end was announced.
 VITAL = (
     StateUpdate("connected", None, update_greeted),
@@ -309,7 +309,7 @@ GROUP = Group(
     queries=(QUERY_STATUS, QUERY_NAME, QUERY_UUID, *cpu.QUERIES),
     updates=UPDATES,
     of_a_machine=True,
-    besides="1 for each rarer reason of a reset or shutdown that was seen",
+    more="1 for each rarer reason of a reset or shutdown that was seen",
     events={
         "RESET": {"guest": True, "reason": "guest-reset"},
         "SHUTDOWN": {"guest": True, "reason": "guest-shutdown"},

@@ -37,7 +37,7 @@ def load_targets(path: Path, defaults: Target, known: Known = NOTHING) -> tuple[
 
 
 def parse(text: str, source: str, known: Known = NOTHING) -> Config:
-    """Take 0.7 s of CPU for 2,000 VMs: whoever serves at the same time calls this in a thread."""
+    """Take 0.7 s of CPU for 2,000 VMs: the one who serves at the same time calls this in a thread."""
     document = read(text, source, 'wanted at least "vms: []"')
     config = validate(document, known)
     _find_repeated_vms(document, ("vms",))

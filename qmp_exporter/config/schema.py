@@ -109,7 +109,7 @@ class Watched(BaseModel):
 
 
 class Called(Watched):
-    """What can be said besides of one whose monitor we connect to."""
+    """What can be said in addition of one whose monitor we connect to."""
 
     allow_shared_monitor: bool = Field(
         default=False, description="true: take even a monitor that libvirt or Proxmox needs for itself"

@@ -112,7 +112,7 @@ class EventLog:
     def _moves(self, family: int, samples: Samples, at: float) -> list[tuple[Labels, float]]:
         """The series of a counter that moved since it was looked at last, and how far.
 
-        One that is lower than it was belongs to a disk that was unplugged and came back: it began anew.
+        One that is lower than it was belongs to a disk that was unplugged and came back: it began again.
         """
         before = self._moved.get(family, {})
         now = self._moved[family] = {}

@@ -30,7 +30,7 @@ class Label:
     """A label, with a sentence about it and where its values come from.
 
     `values` is the closed list of a QAPI enum; a label without one is open and bounded by `limit` values per VM, in all
-    metrics together that have a label of this name (None: whoever makes them sees to it).
+    metrics together that have a label of this name (None: the one who makes them sees to it).
     `zero` says for which values a counter exists at 0 before anything happened: all of a closed list unless said
     otherwise, and for an open label those that the VM is known to have.  `pattern` is what an open label's values
     match; one that does not becomes `other`.
@@ -57,7 +57,7 @@ class Label:
         return self.zero(facts) if callable(self.zero) else self.zero
 
 
-LE = Label("le", "Upper bound of a bucket, in the unit of the metric.", limit=None)  # what a histogram has besides
+LE = Label("le", "Upper bound of a bucket, in the unit of the metric.", limit=None)  # of histograms
 
 Cadence = Literal["event", "connect", "poll", "slow"]
 
@@ -66,7 +66,7 @@ Cadence = Literal["event", "connect", "poll", "slow"]
 class Query:
     """A command that may be sent to a monitor.  The catalog's queries are the allow-list: nothing else leaves.
 
-    `every`: asked at each connect, and besides with each poll, or at the slow cadence of those that touch image files
+    `every`: asked at each connect, and then with each poll, or at the slow cadence of those that touch image files
     or tell what hardly changes; `event`: only after an event.  `often_while`: asked with each poll as long as this
     holds.
     `after`: events that this query settles; a reply that one of them overtook is dropped and asked again.
@@ -202,7 +202,7 @@ class Group:
 
     `queries` are asked for it, be it alone or among others.  `updates` learn what its rows read, and nobody else needs.
     `events`: an example of the data of each event whose data it reads.  `of_a_machine`: a qemu-storage-daemon has none
-    of it.  `besides`: what it costs beside so much for each VM and disk.
+    of it.  `more`: what it costs in addition to so much for each VM and disk.
     """
 
     name: str
@@ -211,7 +211,7 @@ class Group:
     updates: tuple[StateUpdate, ...] = ()
     events: Mapping[str, Any] = field(default_factory=dict)
     of_a_machine: bool = False
-    besides: str = ""
+    more: str = ""
 
 
 def counter(

@@ -10,9 +10,7 @@ from typing import NamedTuple
 from .family import Family, Labels, printable
 from .samples import Samples
 
-MAX_STARTS = (
-    16_384  # per family, of all VMs together; jobs and VMs come and go, and what is gone must not stay for ever
-)
+MAX_STARTS = 16_384  # per family, of all VMs together; jobs and VMs come and go, and what is gone must not stay forever
 PART = 256  # VMs whose text is joined at a time, some 100 KiB: what a large family takes is kept by the allocator
 
 

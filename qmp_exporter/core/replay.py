@@ -2,7 +2,7 @@
 
 A line is `{"t": seconds, "from": "qemu" or "client", "msg": what was on the wire}`; the queries are those that were
 recorded, asked again as they were asked then.  One that was never asked is taken for one that this QEMU lacks, whatever
-query-commands said: only then are all queries of a connect answered, as they were to whoever recorded.
+query-commands said: only then are all queries of a connect answered, as they were to the one who recorded.
 """
 
 from collections.abc import Callable, Collection, Iterable

@@ -41,10 +41,20 @@ class Samples:
     What a counter counted of a disk just before it was unplugged must still be seen: such a series is `leaving`, and
     ends some time after a scrape has had it.
 
-    A value that is out of range spoils its own sample only, which is absent then.
+    A value that is out of range affects its own sample only, which is absent then.
     """
 
-    __slots__ = ("_ended", "_families", "_known", "_leaving", "dirty", "generation", "limited", "spoilt", "values")
+    __slots__ = (
+        "_ended",
+        "_families",
+        "_known",
+        "_leaving",
+        "dirty",
+        "generation",
+        "limited",
+        "out_of_range",
+        "values",
+    )
 
     def __init__(self, families: tuple[Family, ...]) -> None:
         self._families = families
@@ -52,7 +62,7 @@ class Samples:
         self.dirty: set[int] = set()
         self.generation = 0  # how often series have ended
         self.limited = 0  # samples that found no room for a new value of an open label
-        self.spoilt = ""  # the family of a value that was out of range, for whoever looks to reset
+        self.out_of_range = ""  # the family of a value that was out of range, for the one who looks to reset
         self._known: dict[str, set[str]] = {}  # the values of each open label; some may be gone by now
         self._ended = False  # series ended since they were gathered last
         self._leaving: dict[tuple[int, Labels], float | None] = {}  # when they were scraped first since they are gone
@@ -77,7 +87,7 @@ class Samples:
         least = family.least
         for labels, value in changes:
             if not least <= value <= MAX_VALUE:
-                self.spoilt = family.name
+                self.out_of_range = family.name
                 self._end(((index, labels),))
                 continue
             clean = labels if labels in values else self._admit(index, labels)
@@ -95,7 +105,7 @@ class Samples:
         least = family.least
         for labels, value in changes:
             if not least <= value <= MAX_VALUE:
-                self.spoilt = family.name
+                self.out_of_range = family.name
                 continue
             key = labels if labels in old else self._admit(index, labels, new)
             new[key] = value + new[key] if adds_up and key in new else value
@@ -202,7 +212,7 @@ class Samples:
         return value
 
     def _gather(self, index: int, coming: Collection[Labels]) -> None:
-        """See anew which values are in use.  Only when there seem to be too many: it looks at every sample."""
+        """See again which values are in use.  Only when there seem to be too many: it looks at every sample."""
         self._known, self._ended = {}, False
         for number, family in enumerate(self._families):
             keys = (*self.values[number], *coming) if number == index else tuple(self.values[number])

@@ -64,7 +64,7 @@ class Vm:
         self._life("resynced", at)
 
     def disconnected(self, at: float) -> None:
-        """What QEMU told us is hearsay from now on; what we counted stays."""
+        """What QEMU told us is out of date from now on; what we counted stays."""
         self.heard()
         self._available = ()
         self._counted = {index: dict(self.samples.values[index]) for index in self._dispatch.vm_counters}
@@ -160,9 +160,11 @@ class Vm:
                 left = [bad.without_frames()]  # the others of the same message say no more
                 continue
             effects += feed.read(self.samples, self.facts, read)
-        if self.samples.spoilt:
-            left = [BadMessage("range", f"a number of {name} is out of range: {self.samples.spoilt} is without it")]
-            self.samples.spoilt = ""
+        if self.samples.out_of_range:
+            left = [
+                BadMessage("range", f"a number of {name} is out of range: {self.samples.out_of_range} is without it")
+            ]
+            self.samples.out_of_range = ""
         return [*left, *(effect for effect in effects if self._carry_out(effect))]
 
     def _life(self, name: str, at: float, payload: Any = None) -> None:

@@ -1,7 +1,7 @@
 """One line of QMP -> a typed message.
 
 The shapes are those of docs/interop/qmp-spec.rst.  A payload stays raw until a row that wants it has said its type: an
-event nobody reads costs no second decode, and a payload of the wrong shape spoils its own rows only.
+event nobody reads costs no second decode, and a payload of the wrong shape affects its own rows only.
 """
 
 from collections.abc import Callable

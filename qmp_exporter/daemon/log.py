@@ -12,7 +12,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 STDERR = 2  # its descriptor
-PIECE = 4096  # bytes; PIPE_BUF, which whoever is ready to be written to takes without keeping us waiting
+PIECE = 4096  # bytes; PIPE_BUF, which the one who is ready to be written to takes without keeping us waiting
 LOST = "log output blocked; lines dropped"  # what is said of it when it is taken again
 # sd-daemon(3): the journal takes them off the line and knows its priority, so that `journalctl -p warning` finds it.
 PREFIXES = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>", "critical": "<2>"}

@@ -1,4 +1,4 @@
-"""SIGHUP, or a request -> the configuration is read anew; a bad file changes nothing."""
+"""SIGHUP, or a request -> the configuration is read again; a bad file changes nothing."""
 
 import asyncio
 import time

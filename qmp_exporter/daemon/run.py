@@ -74,9 +74,9 @@ async def run(
     loop.add_signal_handler(signal.SIGHUP, reload.ask)
     on_request = reload.now if options.lifecycle else None
     app = application(fleet, Exposition(fleet, stats), options.telemetry_path, on_request)
-    gate = AccessControl(rules(options.web_config) if options.web_config else ALLOW_ALL, stats)
+    access = AccessControl(rules(options.web_config) if options.web_config else ALLOW_ALL, stats)
     listeners = systemd.inherited() if options.systemd_socket else await bound(options.addresses)
-    async with listening(app, listeners, gate, stats):
+    async with listening(app, listeners, access, stats):
         addresses = " ".join(map(named, listeners)) if options.systemd_socket else " ".join(options.addresses)
         log.info("listening", version=__version__, addresses=addresses, targets=len(config.vms))
         systemd.notify("READY=1", _status(fleet))

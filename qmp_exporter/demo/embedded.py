@@ -44,8 +44,7 @@ class Embedded(NamedTuple):
 async def embedded_vms(rng: Random) -> AsyncIterator[Embedded]:
     """VMs in which things happen until the block is left.
 
-    A signal while it boots cancels whoever asked for it, or QEMU's directory would stay; the daemon then has its own
-    handlers.
+    A signal while it boots cancels the caller, or QEMU's directory would stay; the daemon then has its own handlers.
     """
     if asker := asyncio.current_task():
         for number in (signal.SIGTERM, signal.SIGINT):

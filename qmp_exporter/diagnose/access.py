@@ -120,11 +120,11 @@ def _child(uid: int, gid: int, groups: tuple[int, ...]) -> BufferedRWPair:
 
 
 def open_to_all(components: tuple[Component, ...]) -> bool:
-    """Whoever has an account on this host may connect."""
+    """Anyone who has an account on this host may connect."""
     return all(component.mode & (ENTER if component.is_directory else WRITE) for component in components)
 
 
-def mend(barrier: Component, user: User) -> Iterator[str]:
+def fixes(barrier: Component, user: User) -> Iterator[str]:
     """The commands that let the user in, each after a sentence that says what it does."""
     group = _name_of_group(barrier.group)
     restart = "systemctl restart qmp-exporter"

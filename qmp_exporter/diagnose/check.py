@@ -1,6 +1,6 @@
 """A configuration -> its targets now, what in it does not work (errors), and what may be in the way of a VM (warnings).
 
-An error stays until somebody mends a file or this host: the exporter leaves out what it is about and goes on. A warning
+An error stays until somebody fixes a file or this host: the exporter leaves out what it is about and goes on. A warning
 may be right, as for a VM that is off.
 """
 
@@ -61,7 +61,7 @@ def _looked(scan: Callable[[], ScanResult]) -> tuple[ScanResult, list[str]]:
 
 
 def _closed(path: str, user: User) -> str:
-    """Why the exporter cannot read a file of targets, which whoever runs this can; empty if it can."""
+    """Why the exporter cannot read a file of targets, which the one who runs this can; empty if it can."""
     way = walk(path)
     if way.error or not can_ask(user):
         return ""

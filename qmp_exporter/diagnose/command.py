@@ -42,7 +42,7 @@ def _called_after(socket: str) -> str:
 
 
 class Report(NamedTuple):
-    """`text` is what was asked for, `said` what is said besides: errors and warnings, which are counted too."""
+    """`text` is what was asked for, `said` what is said in addition: errors and warnings, which are counted too."""
 
     text: str
     said: Sequence[str]

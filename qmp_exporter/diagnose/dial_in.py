@@ -31,18 +31,18 @@ def examine_listener(listener: Listener, host: Host, user: User) -> Finding:
     if wrong or (absent and None not in ends.clients):
         for process in absent:
             seen += [f"not connected: {process}", *_kept_out(process, listener.socket, host)]
-        mend = (
+        fix = (
             "A `mode` and a `group` of the entry let QEMU's user connect; the exporter's log says whom it turned away.",
         )
-        return Finding(listener.socket, "denied", "Not every QEMU that dials in is let in.", (*wrong, *seen), mend)
+        return Finding(listener.socket, "denied", "Not every QEMU that dials in is let in.", (*wrong, *seen), fix)
     return Finding(listener.socket, "good", f"VMs that have dialled in: {len(ends.clients)}.", tuple(seen))
 
 
 def _deaf(listener: Listener, host: Host, user: User, seen: tuple[str, ...]) -> Finding:
     why = tuple(f"It cannot: {text}." for certain, text in obstacles(listener, host, user) if certain)
     start = ("Start it, or let it read its configuration again:", "  systemctl reload-or-restart qmp-exporter")
-    mend = ("Mend that, or the entry of `listen`; the exporter tries again every 5 seconds.",) if why else start
-    return Finding(listener.socket, "refused", "The exporter does not listen here.", (*why, *seen), mend)
+    fix = ("Fix that, or the entry of `listen`; the exporter tries again every 5 seconds.",) if why else start
+    return Finding(listener.socket, "refused", "The exporter does not listen here.", (*why, *seen), fix)
 
 
 def _kept_out(process: Process, socket: str, host: Host) -> Iterator[str]:

@@ -11,7 +11,7 @@ GOOD = frozenset({"good", "watched"})
 class Finding:
     """`verdict`: good, watched (by the exporter, which is good), slow, or one of the values of qemu_monitor_state.
 
-    `problem` is a sentence for a table, too; `seen` is the evidence; `mend` what to do: sentences, and commands, which
+    `problem` is a sentence for a table, too; `seen` is the evidence; `fix` what to do: sentences, and commands, which
     begin with two spaces.  `answer`: what the monitor told, where it told something.
     """
 
@@ -19,7 +19,7 @@ class Finding:
     verdict: str
     problem: str = ""
     seen: tuple[str, ...] = ()
-    mend: tuple[str, ...] = ()
+    fix: tuple[str, ...] = ()
     answer: ProbeResult | None = None
     process: str = ""  # behind the monitor
 

@@ -12,7 +12,7 @@ import psutil
 from qmp_exporter.config import Target
 from qmp_exporter.daemon.monitor.managed_sockets import instance, managing_tool
 from qmp_exporter.daemon.monitor.ownership import wrong_owner
-from qmp_exporter.diagnose.access import Component, User, Walk, barrier, current_user, mend, open_to_all, walk
+from qmp_exporter.diagnose.access import Component, User, Walk, barrier, current_user, fixes, open_to_all, walk
 from qmp_exporter.diagnose.arguments import PRETTY, QMP, Use, uses, vm_name
 from qmp_exporter.diagnose.finding import Finding
 from qmp_exporter.diagnose.fixes import second_monitor
@@ -60,7 +60,7 @@ def nobody(target: Target, view: View) -> Finding | None:
 def unwise(target: Target) -> Iterator[str]:
     """What works, and should not be left as it is."""
     if target.socket.startswith("tcp:") and not on_loopback(target.socket):
-        yield "a monitor on TCP knows no password: whoever reaches that port controls the VM; use a unix socket"
+        yield "a monitor on TCP knows no password: anyone who reaches that port controls the VM; use a unix socket"
     elif target.socket.startswith("@"):
         yield f"an abstract socket has no permissions: {_WORLD}; use a path"
     elif target.socket.startswith("/"):
@@ -153,7 +153,7 @@ def _missing(target: Target, way: Walk, view: View) -> Finding:
         "There is no such socket.",
         (str(way.components[-1]), *shut, *_runs_here(target, view.host)),
         (
-            *(mend(closed, view.user) if closed else ()),
+            *(fixes(closed, view.user) if closed else ()),
             "If the VM is off, nothing is wrong: QEMU makes the socket when it starts.",
             "If it runs, it has no monitor at this path.",
             *second_monitor(target.name, path=target.socket),
@@ -171,7 +171,7 @@ def _denied(target: Target, closed: Component, user: User, view: View) -> Findin
         )
     seen.append(f"{user.name} ({user.of}) has uid {user.uid}, groups {', '.join(map(str, sorted(user.groups)))}.")
     return Finding(
-        target.socket, "denied", f"The user {user.name} may not connect.", tuple(seen), tuple(mend(closed, user))
+        target.socket, "denied", f"The user {user.name} may not connect.", tuple(seen), tuple(fixes(closed, user))
     )
 
 
@@ -212,15 +212,15 @@ def held(target: Target, ends: Ends, view: View) -> Finding:
         if silent := silence(ends.listeners, view.host) or no_answer:
             return _hung(target, ends, (*seen, silent))
         return Finding(target.socket, "watched", f"The exporter is connected: {known[0]}.", seen, process=process)
-    mend_it = [
+    fix = [
         "A monitor serves one client. Give the VM one more, for the exporter, at its next cold start:",
         *second_monitor(f"{called(target, view)}-exporter")[1:],
     ]
     if not known:
-        mend_it = ["Look who it is:", f"  sudo qmp-exporter diagnose {quote(target.socket)}", *mend_it]
+        fix = ["Look who it is:", f"  sudo qmp-exporter diagnose {quote(target.socket)}", *fix]
     elif not any(client.is_manager for client in known):
-        mend_it += ["Or, if that client is not needed, stop what it belongs to:", f"  systemctl status {known[0].pid}"]
-    return Finding(target.socket, "busy", "Another client holds the monitor.", seen, tuple(mend_it), process=process)
+        fix += ["Or, if that client is not needed, stop what it belongs to:", f"  systemctl status {known[0].pid}"]
+    return Finding(target.socket, "busy", "Another client holds the monitor.", seen, tuple(fix), process=process)
 
 
 def _waiting(ends: Ends) -> Iterator[str]:
@@ -252,7 +252,7 @@ def _hung(target: Target, ends: Ends, seen: tuple[str, ...]) -> Finding:
 def going_on(listeners: Iterable[Process]) -> tuple[str, ...]:
     stopped = [str(process.pid) for process in listeners if process.is_qemu and process.status in STOPPED]
     if stopped:
-        return ("Whoever stopped it may have a reason. To let it go on:", f"  kill -CONT {' '.join(stopped)}")
+        return ("Anyone who stopped it may have a reason. To let it go on:", f"  kill -CONT {' '.join(stopped)}")
     return (
         "Look whether the storage of its disks answers, and whether a thread of it waits for that (D):",
         f"  ps -L -o pid,tid,stat,wchan:30,comm -p {next((str(one.pid) for one in listeners), 'PID')}",
@@ -270,7 +270,7 @@ def stale(target: Target, view: View) -> Finding:
         "Nobody listens at the socket.",
         (*seen, *_runs_here(target, view.host)),
         (
-            "If the VM is off, nothing is wrong: at its next start QEMU makes the socket anew.",
+            "If the VM is off, nothing is wrong: at its next start QEMU makes the socket again.",
             "If it runs under another name, its arguments tell where its monitor is:",
             f"  pgrep --list-full --full {quote(f'qemu.*{target.name}')}",
         ),
@@ -281,15 +281,15 @@ def wrong_use(target: Target, process: Process, use: Use) -> Finding:
     """QEMU's own arguments say that this is no monitor that can be spoken to."""
     free = [other.socket for other in uses(process.argv) if other.purpose == QMP and not managing_tool(other.socket)]
     if use.purpose == PRETTY:
-        mend_it = ["Take pretty=on away from its -mon (or write -qmp, not -qmp-pretty), at the next cold start."]
+        fix = ["Take pretty=on away from its -mon (or write -qmp, not -qmp-pretty), at the next cold start."]
     elif free:
-        mend_it = ["Its QMP monitors, of which one may be the exporter's:", *(f"  {one}" for one in free[:_MANY])]
+        fix = ["Its QMP monitors, of which one may be the exporter's:", *(f"  {one}" for one in free[:_MANY])]
     else:
-        mend_it = [*second_monitor(vm_name(process.argv) or target.name)]
+        fix = [*second_monitor(vm_name(process.argv) or target.name)]
     return Finding(
         target.socket,
         "error",
         f"This is {use.purpose}, not a plain QMP monitor. It was not connected to.",
         (f"The arguments of {process} say so.",),
-        tuple(mend_it),
+        tuple(fix),
     )

@@ -6,14 +6,14 @@ SHOWN = 120  # bytes of it; a peer must not fill anybody's terminal
 
 
 class Protocol(NamedTuple):
-    """`mend`: what to do about it, in words."""
+    """`fix`: what to do about it, in words."""
 
     who: str
-    mend: str
+    fix: str
 
 
 _WRONG_PORT = "This is not QEMU's: look for a mistake in the address."
-_VOICES: tuple[tuple[bytes, Protocol], ...] = (
+_KINDS: tuple[tuple[bytes, Protocol], ...] = (
     (
         b"QEMU ",
         Protocol(
@@ -41,7 +41,7 @@ _SOMETHING = Protocol("something that does not speak QMP", "Look for a mistake i
 
 
 def recognize(said: bytes) -> Protocol:
-    return next((voice for start, voice in _VOICES if said.startswith(start)), _SOMETHING)
+    return next((kind for start, kind in _KINDS if said.startswith(start)), _SOMETHING)
 
 
 def shown(said: bytes) -> str:

@@ -13,18 +13,18 @@ _TITLES = 10  # columns
 _LISTED = 6  # metrics named where more fall away
 
 
-def details(finding: Finding, beware: Sequence[str] = ()) -> Iterator[str]:
-    """One target, as a person wants to read it; `beware`: what is unwise about it."""
+def details(finding: Finding, warnings: Sequence[str] = ()) -> Iterator[str]:
+    """One target, as a person wants to read it; `warnings`: what is unwise about it."""
     yield f"{finding.socket}: {finding.verdict}"
     yield ""
     if finding.problem:
         yield from _section("Problem" if not finding.is_good else "State", (finding.problem,))
     yield from _section("Evidence", finding.seen)
-    yield from _section("Fix", finding.mend)
+    yield from _section("Fix", finding.fix)
     if finding.answer is not None:
         yield from _answer(finding.answer, finding.process)
     yield from _section(
-        "Warning", [text[0].upper() + text[1:] + "." if not text.startswith("/") else text + "." for text in beware]
+        "Warning", [text[0].upper() + text[1:] + "." if not text.startswith("/") else text + "." for text in warnings]
     )
 
 

@@ -108,10 +108,10 @@ def _explained(target: Target, failure: Unreachable, said: bytes, view: View) ->
 
 
 def _no_qmp(target: Target, said: bytes, view: View) -> Finding:
-    voice = recognize(said)
-    mend = (voice.mend, *second_monitor(called(target, view))) if voice.who == HMP else (voice.mend,)
+    speaker = recognize(said)
+    fix = (speaker.fix, *second_monitor(called(target, view))) if speaker.who == HMP else (speaker.fix,)
     return Finding(
-        target.socket, "error", f"This is {voice.who}, not a QMP monitor.", (f'It said "{shown(said)}".',), mend
+        target.socket, "error", f"This is {speaker.who}, not a QMP monitor.", (f'It said "{shown(said)}".',), fix
     )
 
 

@@ -21,7 +21,7 @@ class OwnSocket(NamedTuple):
 
     @property
     def is_there(self) -> bool:
-        """Whether its path still leads to it: whoever tidies up may have removed it."""
+        """Whether its path still leads to it: the one who tidies up may have removed it."""
         return _inode(self.path) == self.inode
 
 
@@ -75,7 +75,7 @@ def make_way(path: Path) -> None:
         raise FileExistsError(errno.EEXIST, f"{path} is there and is no socket")
     if _is_listened_to(path):
         raise _taken(path)
-    with socket.socket(socket.AF_UNIX) as probe:  # whoever listens may live in another network namespace
+    with socket.socket(socket.AF_UNIX) as probe:  # the one who listens may live in another network namespace
         probe.setblocking(False)  # noqa: FBT003  the standard library's way
         try:
             probe.connect(str(path))

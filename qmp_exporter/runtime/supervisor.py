@@ -1,11 +1,11 @@
-"""A task that must go on for ever -> the same task begun anew after a bug, so that none ends the others."""
+"""A task that must go on forever -> the same task started again after a bug, so that none ends the others."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 import structlog
 
-RESTART = 30.0  # seconds before what met a bug of ours begins anew
+RESTART = 30.0  # seconds before what met a bug of ours starts again
 
 log = structlog.get_logger()
 

@@ -17,7 +17,7 @@ def run_in_daemon_thread(call: Callable[[], T]) -> "asyncio.Future[T]":
     def work() -> None:
         try:
             value = call()
-        except BaseException as error:  # noqa: BLE001  whoever waits for the result gets it
+        except BaseException as error:  # noqa: BLE001  the one who waits for the result gets it
             tell(result.set_exception, error)
         else:
             tell(result.set_result, value)

@@ -21,7 +21,7 @@ class Stall:
     """Commands hang for `seconds`, or until healed: all of them, or the given one.
 
     With `in_order`, as in QEMU, whatever comes after a hanging command waits for it; without, it overtakes.
-    Events go on, because whoever makes them happen is a test and not a main loop that hangs.
+    Events go on, because the one who makes them happen is a test and not a main loop that hangs.
     """
 
     command: str | None = None

@@ -149,7 +149,7 @@ class Monitor:
         return Event(name, data, self.vm.clock()).message()
 
     def _on_event(self, event: Event) -> None:
-        # To nobody: gone for ever. In negotiation mode: not sent either.
+        # To nobody: gone forever. In negotiation mode: not sent either.
         if self.session is not None and self.session.negotiated:
             self.session.send(event.message())
 
@@ -284,7 +284,7 @@ def _listen(address: Address) -> tuple[socket.socket, Address]:
             listener.bind("\0" + name[1:])
         else:
             with contextlib.suppress(FileNotFoundError):
-                Path(name).unlink()  # as QEMU does, lest a socket of a VM that was killed be in the way
+                Path(name).unlink()  # as QEMU does, so that a socket left by a killed VM is not in the way
             listener.bind(name)
         listener.listen(1)
     listener.setblocking(False)  # noqa: FBT003 - the standard library's way

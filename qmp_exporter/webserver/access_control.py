@@ -1,7 +1,7 @@
 """A web configuration file, whenever it changes -> TLS for each connection, and whether a request is answered.
 
-The file and the certificates that it names are read aside: they may be on a storage that hangs, which must not hang
-the exporter. What has become bad changes nothing and is reported; it is read again when it changes, or after a while.
+The file and the certificates that it names are read in a thread: they may be on a storage that hangs, which must not
+hang the exporter. What has become bad changes nothing and is reported; it is read again when it changes, or later.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ ALLOW_ALL: Final = Policy(WebConfig(), None, ())
 
 
 def rules(path: Path) -> Policy:
-    """Takes some milliseconds, or for ever on a storage that hangs.
+    """Takes some milliseconds, or forever on a storage that hangs.
 
     :raise ConfigError: with every mistake.
     """

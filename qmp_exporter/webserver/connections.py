@@ -1,6 +1,6 @@
 """Accepted sockets -> aiohttp's handlers: a bounded number, and a deadline for whatever a peer is waited for.
 
-aiohttp has neither. Whoever has been answered well keeps its connection, as Prometheus does between two scrapes; but
+aiohttp has neither. Who has been answered well keeps its connection, as Prometheus does between two scrapes; but
 only some of the places are for these, and who finds none gets `Connection: close`. So there is always room for a
 newcomer: when all places are taken, the one goes that has kept us waiting longest for its request, or else for it to
 read its answer. What is kept is never given to a newcomer.
@@ -62,7 +62,7 @@ _PHASES: Final = tuple(Phase)
 class Connection(asyncio.Protocol):
     """Hands on to aiohttp's handler what the transport says, and pushes the deadline forward."""
 
-    def __init__(self, handler: asyncio.Protocol, gate: AccessControl, limits: Limits) -> None:
+    def __init__(self, handler: asyncio.Protocol, access: AccessControl, limits: Limits) -> None:
         self.phase = Phase.REQUEST
         self.kept = False
         self.owed = 0  # bytes of the answer under way
@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
         self.deadline: asyncio.Timeout | None = None
         self.closed = asyncio.get_running_loop().create_future()
         self._handler = handler
-        self._gate = gate
+        self._access = access
         self._limits = limits
         self._transport: asyncio.Transport | None = None
         self._header_bytes = 0
@@ -90,7 +90,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]  # a stream's has both directions
         transport.set_write_buffer_limits(SLICE)  # type: ignore[attr-defined]  # as above; of TLS it would be 512 KiB
         self._handler.connection_made(transport)
-        if not self._gate.admits(transport.get_extra_info("peercert")):
+        if not self._access.admits(transport.get_extra_info("peercert")):
             self.cut_off_for = "handshake"
             self.abort()
 
@@ -125,10 +125,10 @@ class Connections:
     """All connections of one server."""
 
     def __init__(
-        self, make_handler: Callable[[], asyncio.Protocol], gate: AccessControl, stats: Metrics, limits: Limits
+        self, make_handler: Callable[[], asyncio.Protocol], access: AccessControl, stats: Metrics, limits: Limits
     ) -> None:
         self._make_handler = make_handler
-        self._gate = gate
+        self._access = access
         self._limits = limits
         self._stats = stats
         self._tasks: dict[Connection, asyncio.Task[None]] = {}  # the longest connected first
@@ -136,7 +136,7 @@ class Connections:
             stats.http_connections.labels(phase.value).set_function(functools.partial(self._count, phase))
 
     async def accept(self, listener: socket.socket, group: asyncio.TaskGroup) -> None:
-        """Accept for ever; each connection becomes a task of this group."""
+        """Accept forever; each connection becomes a task of this group."""
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -147,7 +147,7 @@ class Connections:
                 continue
             if len(self._tasks) >= self._limits.places:
                 self._make_room()
-            connection = Connection(self._make_handler(), self._gate, self._limits)
+            connection = Connection(self._make_handler(), self._access, self._limits)
             task = self._tasks[connection] = group.create_task(self._serve(connection, peer))
             task.add_done_callback(functools.partial(self._end, connection, peer))
             await asyncio.sleep(0)  # a flood of newcomers must not keep the others waiting
@@ -159,7 +159,7 @@ class Connections:
     async def _serve(self, connection: Connection, peer: socket.socket) -> None:
         try:
             async with asyncio.timeout(self._limits.request) as connection.deadline:
-                context = self._gate.context
+                context = self._access.context
                 if context is not None and await plain.is_http(peer):
                     connection.cut_off_for = "handshake"
                     log.debug("TLS handshake failed", error="plain HTTP")
@@ -186,7 +186,7 @@ class Connections:
             self._stats.http_closed.labels(connection.cut_off_for).inc()
 
     def _make_room(self) -> None:
-        """Part with whoever is waited for longest: for its request, or else for it to read. Nobody that is kept."""
+        """Part with the one who is waited for longest: for its request, or else for it to read. Nobody that is kept."""
         waited_for = [one for one in self._tasks if not one.kept]
         self._cut_off(min(waited_for, key=lambda one: _PHASES.index(one.phase)))
 
@@ -241,4 +241,4 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return web.Response(status=error.status, reason=error.reason, body=error.body, headers=error.headers)
     except Exception:
         log.exception("internal error while handling a request", path=request.path)
-        return web.Response(status=500, text="a bug in the exporter spoilt this answer; its log tells more\n")
+        return web.Response(status=500, text="a bug in the exporter damaged this answer; see its log\n")

@@ -44,7 +44,7 @@ class AddressError(ValueError):
 async def listening(
     app: web.Application,
     listeners: Sequence[socket.socket],
-    gate: AccessControl,
+    access: AccessControl,
     stats: Metrics,
     limits: Limits = LIMITS,
 ) -> AsyncIterator[None]:
@@ -63,16 +63,16 @@ async def listening(
         assert runner.server is not None  # noqa: S101  it is there from setup() to cleanup()
         return runner.server()
 
-    connections = Connections(make_handler, gate, stats, limits)
-    app.middlewares.extend([connections.middleware, gate.middleware])
-    app.on_response_prepare.append(gate.headers)
+    connections = Connections(make_handler, access, stats, limits)
+    app.middlewares.extend([connections.middleware, access.middleware])
+    app.on_response_prepare.append(access.headers)
     with contextlib.ExitStack() as opened:
         for listener in listeners:
             opened.enter_context(listener)
         await runner.setup()
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(connections.accept(listener, group)) for listener in listeners]
-            running.append(group.create_task(restart_on_crash(gate.run)))
+            running.append(group.create_task(restart_on_crash(access.run)))
             try:
                 yield
             finally:

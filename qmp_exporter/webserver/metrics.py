@@ -1,4 +1,4 @@
-"""What a web server tells of itself -> whoever keeps the metrics; the names are those of prometheus_client."""
+"""What a web server tells of itself -> the one who keeps the metrics; the names are those of prometheus_client."""
 
 from collections.abc import Callable
 from typing import Protocol

@@ -1,8 +1,8 @@
-"""An Authorization header -> whether it names a user and the password; bcrypt runs aside, one at a time.
+"""An Authorization header -> whether it names a user and the password; bcrypt runs in a thread, one at a time.
 
 A check takes 50 ms of a core by design. Prometheus pays that once: what was right is remembered for each user, and
 nothing that others send can push it out. Those who guess stand in line, one line for each address, and only the first
-of every line counts in the common one: whoever comes from somewhere else is next but one.
+of every line counts in the common one: the one who comes from somewhere else is next but one.
 """
 
 import asyncio

@@ -43,7 +43,7 @@ class Tls:
     key: Pem
     client_ca: Pem | None
     client_auth: str  # NoClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert
-    client_sans: frozenset[str] | None  # None: whoever the CA has signed
+    client_sans: frozenset[str] | None  # None: the one who the CA has signed
     min_version: str  # TLS12 or TLS13
     max_version: str
     ciphers: tuple[str, ...] | None  # OpenSSL's names of those before TLS 1.3; None: what OpenSSL takes for good

@@ -14,7 +14,7 @@ CD = {"device": "cd0", "removable": True, "tray_open": True}
 
 
 def told(story: Story, *, name: str = "web01", labels: dict[str, str] | None = None, reason: str = "") -> Any:
-    """-> the element of `targets`, as whoever asks decodes it"""
+    """-> the element of `targets`, as the one who asks decodes it"""
     monitor = overview.monitor(story.vm, 1.0, reason, None, waits=story.session.waits(story.now), now=story.now)
     target = overview.target(story.vm, name, "/run/qmp/web01.sock", labels or {}, monitor)
     (decoded,) = json.loads(overview.answer("1.2.3", "hv07", story.now, [overview.encode(target)]))["data"]["targets"]

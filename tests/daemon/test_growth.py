@@ -18,7 +18,7 @@ def resident() -> int:
 
 
 async def test_half_a_million_events_leave_the_memory_where_it_was(monitor: Monitor, watch: Start) -> None:
-    """On the stock library, which keeps each event for ever, they cost a gigabyte."""
+    """On the stock library, which keeps each event forever, they cost a gigabyte."""
     page = watch()
     await page.says("qemu_up")
     await monitor.storm(EVENTS // 10)  # fills buffers that stay

@@ -101,7 +101,7 @@ def booted(release: str, shown: Path) -> Iterator[Machine]:
                 error.add_note(console.read_text(errors="replace"))
                 _end(container)
                 raise
-        # The socket is closed by now: with more news than it holds, systemd-nspawn would wait for a reader for ever.
+        # The socket is closed by now: with more news than it holds, systemd-nspawn would wait for a reader forever.
         try:
             machine = Machine(leader)
             machine.run("systemctl", "is-system-running", "--wait")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from parts import need, need_root
-from qmp_exporter.diagnose.access import Component, User, barrier, can_ask, current_user, mend, open_to_all, walk
+from qmp_exporter.diagnose.access import Component, User, barrier, can_ask, current_user, fixes, open_to_all, walk
 
 DIRECTORY, SOCKET = 0o040000, 0o140000
 ANN = User("ann", 1001, 1001, frozenset({1001, 50}), "")
@@ -28,7 +28,7 @@ ROOT = User("root", 0, 0, frozenset({0}), "")
     ],
 )
 def test_what_opens_it(closed: Component, command: str) -> None:
-    assert any(line.startswith(f"  {command}") for line in mend(closed, ANN))
+    assert any(line.startswith(f"  {command}") for line in fixes(closed, ANN))
 
 
 @pytest.fixture

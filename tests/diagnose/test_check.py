@@ -19,7 +19,7 @@ NOBODY = User("nobody", 65534, 65534, frozenset({65534}), "as a test says")
 
 @pytest.fixture(autouse=True)
 def _open(directory: Path) -> None:
-    """Let whoever it is come as far as the files in it."""
+    """Let the one who it is come as far as the files in it."""
     directory.chmod(0o755)
 
 

@@ -220,8 +220,8 @@ async def test_a_managers_own_monitor_is_not_touched_and_has_a_recipe(directory:
         finding = await examined(path)
         assert_nobody_came(listener)
     assert finding.verdict == "foreign"
-    assert any("virsh edit web01" in line for line in finding.mend)
-    assert any("path=/run/qmp/web01.sock" in line for line in finding.mend)
+    assert any("virsh edit web01" in line for line in finding.fix)
+    assert any("path=/run/qmp/web01.sock" in line for line in finding.fix)
 
 
 async def test_a_recipe_names_the_vm_as_its_qemu_does_and_not_the_file_of_its_socket(directory: Path) -> None:
@@ -245,8 +245,8 @@ async def test_a_recipe_names_the_vm_as_its_qemu_does_and_not_the_file_of_its_so
             qemu.kill()
             await qemu.wait()
         served.close()
-    assert any("path=/run/qmp/db07-exporter.sock" in line for line in finding.mend)
-    assert not any("kill" in line for line in finding.mend)
+    assert any("path=/run/qmp/db07-exporter.sock" in line for line in finding.fix)
+    assert not any("kill" in line for line in finding.fix)
 
 
 async def test_a_socket_of_another_owner_than_the_wanted_one_is_not_connected_to(monitor: Monitor) -> None:

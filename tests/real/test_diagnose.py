@@ -134,10 +134,10 @@ async def test_a_user_without_permission_is_told_which_and_what_mends_it(qemu: Q
     as_nobody = sys.executable, "-c", AS_NOBODY
     status, said = await diagnose(path, "--user=nobody", program=as_nobody)
     assert (status, said.splitlines()[0]) == (1, f"{path}: denied")
-    mend = re.search(r"^ +(chgrp .*)$", said, re.MULTILINE)
-    assert mend is not None
-    mending = await asyncio.create_subprocess_shell(mend[1])
-    assert await mending.wait() == 0
+    fix = re.search(r"^ +(chgrp .*)$", said, re.MULTILINE)
+    assert fix is not None
+    fixing = await asyncio.create_subprocess_shell(fix[1])
+    assert await fixing.wait() == 0
     status, said = await diagnose(path, "--user=nobody", program=as_nobody)
     assert (status, said.splitlines()[0]) == (0, f"{path}: good")
 

@@ -1,4 +1,4 @@
-"""Real QEMUs that dial in -> their pages, whoever was there first and whoever is started again."""
+"""Real QEMUs that dial in -> their pages, the one who was there first and the one who is started again."""
 
 import asyncio
 import os
@@ -84,7 +84,7 @@ async def test_a_machine_that_was_there_before_the_exporter_is_met(machine, boot
 
 
 async def test_an_exporter_that_is_started_again_meets_its_machine_again(machine, boot, export, figure):
-    """Its counters begin anew, which Prometheus sees as a restart."""
+    """Its counters begin again, which Prometheus sees as a restart."""
     qemu = await boot(machine(disk=FAILING))
     clock = asyncio.get_running_loop().time
     async with export() as exporter:

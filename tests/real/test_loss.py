@@ -150,7 +150,7 @@ async def test_somebody_else_gets_the_monitor_when_the_exporter_stops(boot, shor
 
 
 async def test_a_manager_s_own_monitor_is_not_touched(boot, short_path):
-    """Nobody holds this one, and it is left alone all the same; whoever insists gets it."""
+    """Nobody holds this one, and it is left alone all the same; the one who insists gets it."""
     domain = short_path / "libvirt" / "qemu" / "domain-1-web01"
     domain.mkdir(parents=True)
     monitor = domain / "monitor.sock"

@@ -14,7 +14,7 @@ from recorder import recording
 
 pytestmark = pytest.mark.real
 
-# Written out, not taken from the catalog: whoever makes that longer shall have to say so here, too.
+# Written out, not taken from the catalog: the one who makes that longer shall have to say so here, too.
 ALLOWED = {
     "query-balloon",
     "query-block",
@@ -140,7 +140,7 @@ async def test_ten_thousand_io_errors_are_all_counted_and_cost_qemu_a_few_querie
             return sum(event.name == "BLOCK_IO_ERROR" for event in qemu.events)
 
         def wrong(page: Page) -> list[str]:
-            """Asked anew for each page: an event that QEMU held back comes up to a second after the storm."""
+            """Asked again for each page: an event that QEMU held back comes up to a second after the storm."""
             return page.denials(f"""
                 qemu_block_io_errors_total{{device="drive-virtio1",operation="write",action="report"}} {sent()}
                 qemu_events_total{{event="BLOCK_IO_ERROR"}} {sent()}

@@ -33,8 +33,8 @@ def password(user: str, word: str) -> dict[str, str]:
 class Site:
     """A server with a web configuration in a directory."""
 
-    def __init__(self, directory: Path, gate: AccessControl, stats: Selfstats) -> None:
-        self.gate = gate
+    def __init__(self, directory: Path, access: AccessControl, stats: Selfstats) -> None:
+        self.access = access
         self.asked = 0
         self.url = ""
         self._directory = directory
@@ -45,8 +45,8 @@ class Site:
 
     async def settle(self) -> None:
         """The files are looked at twice, as is done before a change counts."""
-        await self.gate.look()
-        await self.gate.look()
+        await self.access.look()
+        await self.access.look()
 
     async def get(self, client: ssl.SSLContext | None = None, path: str = "/", **how: object) -> aiohttp.ClientResponse:
         async with (
@@ -71,8 +71,8 @@ class Site:
 async def site(directory: Path, text: str, limits: Limits = LIMITS) -> AsyncIterator[Site]:
     (directory / "web.yml").write_text(text)
     stats = Selfstats()
-    gate = AccessControl(rules(directory / "web.yml"), stats)
-    served = Site(directory, gate, stats)
+    access = AccessControl(rules(directory / "web.yml"), stats)
+    served = Site(directory, access, stats)
 
     async def answer(_request: web.Request) -> web.Response:
         served.asked += 1
@@ -85,8 +85,8 @@ async def site(directory: Path, text: str, limits: Limits = LIMITS) -> AsyncIter
     app.router.add_get("/", answer)
     app.router.add_get("/large", large)
     (listener,) = await bound(["127.0.0.1:0"])
-    served.url = f"http{'s' if gate.context else ''}://127.0.0.1:{listener.getsockname()[1]}"
-    async with listening(app, [listener], gate, stats, limits):
+    served.url = f"http{'s' if access.context else ''}://127.0.0.1:{listener.getsockname()[1]}"
+    async with listening(app, [listener], access, stats, limits):
         yield served
 
 
@@ -242,7 +242,7 @@ async def test_more_than_the_rate_is_refused(at: Path) -> None:
     async with site(at, "rate_limit: {interval: 1h, burst: 3}\n") as served:
         assert [(await served.get()).status for _ in range(4)] == [200, 200, 200, 429]
         served.write("rate_limit: {interval: 1ms, burst: 1}\n")
-        await served.gate.look()
+        await served.access.look()
         while (await served.get()).status != 200:
             pass
 
@@ -267,7 +267,7 @@ async def test_what_has_become_bad_changes_nothing_and_is_told_once(at: Path, au
         authority.issue("127.0.0.1").write(at, "half")
         (at / "server.pem").write_bytes((at / "half.pem").read_bytes())  # the key is still to come
         for _ in range(3):
-            await served.gate.look()
+            await served.access.look()
         assert (await served.get(client(at), headers=password("prometheus", "secret"))).status == 200
         assert served.own("qmp_exporter_web_config_last_reload_successful") == 0
         said = "".join(capfd.readouterr())
@@ -293,7 +293,7 @@ async def test_while_the_file_is_written_the_one_before_holds(at: Path) -> None:
     async with site(at, whole) as served:
         for end in range(1, len(whole)):
             served.write(whole[:end])
-            await served.gate.look()
+            await served.access.look()
             assert (await served.get(client(at))).status == 401
         served.write(whole)
         await served.settle()

@@ -1,4 +1,4 @@
-"""A connection that came to us -> who it is, and a session for whoever watches that VM."""
+"""A connection that came to us -> who it is, and a session for the one who watches that VM."""
 
 import asyncio
 import socket
@@ -18,7 +18,7 @@ INTRODUCTION_DEADLINE = 10.0  # seconds; as with the negotiation, a slow disk ma
 # A stranger is given little room: greeting and replies are shorter, and events have some hundred bytes.
 MAX_LINE = 16 * 1024
 ROOM = 256 * 1024  # bytes of events that are kept until somebody watches: what a storm sends in 20 milliseconds
-EVENT_SIZE = 256  # bytes of an event besides its data
+EVENT_SIZE = 256  # bytes of an event without its data
 
 
 class InboundConnection:

@@ -2,7 +2,7 @@
 
 The only file that knows qemu.qmp.  Its QMPClient connects, keeps the reader going and takes it down; what it does with
 messages is replaced by core/protocol.py, because it fails on events before the greeting or before the reply to
-qmp_capabilities, loses the order of replies and events, keeps every event for ever, and pretty-prints each message for
+qmp_capabilities, loses the order of replies and events, keeps every event forever, and pretty-prints each message for
 a log that is off.  The internals that are overridden or read are held by contract tests.
 """
 
@@ -28,7 +28,7 @@ CHUNK = 64 * 1024  # bytes read at a time: some 200 events, a millisecond of wor
 SIP = 8 * 1024  # the same where many have something to say: two dozen events, or most replies
 LEAST = 1024  # bytes; the portion of a peer whose bytes take long to be read, as those of a thousand bad messages do
 READ_TIME = 0.002  # seconds of the event loop that one read may take, by what the last one took for each byte
-ROUND = 4 * 1024 * 1024  # bytes that are read of all of them, by and large, before the first is read again
+ROUND = 4 * 1024 * 1024  # bytes that are read of all of them, roughly, before the first is read again
 
 Address = str | tuple[str, int] | socket.socket
 
@@ -90,7 +90,7 @@ class Link(QMPClient):
     whatever reason.  `target` is where it listens, or the connection of one that came to us.
     """
 
-    # Beside the attributes of the library's: of more than 30, Python would keep the names for each VM anew, 1.5 KiB.
+    # Beside the attributes of the library's: of more than 30, Python would keep the names for each VM again, 1.5 KiB.
     __slots__ = ("_address", "_closing", "_connected", "_deadline", "_ended", "error", "protocol", "receive")
 
     def __init__(
@@ -205,7 +205,7 @@ class Link(QMPClient):
     # --- how bytes come in, and go out
 
     def _arrived(self, chunk: bytes) -> None:
-        """A chunk was read.  Whoever waits on the reader gets what is raised here: a refusal, or a bug of ours."""
+        """A chunk was read.  The one who waits on the reader gets what is raised here: a refusal, or a bug of ours."""
         reader = cast("asyncio.StreamReader", self._reader)
         was_open = self.protocol.is_open
         try:

@@ -1,6 +1,6 @@
 """A socket and the user who has to own it -> what is wrong with it.
 
-Whoever may write into a directory of sockets could else put one of his own there and tell fairy tales of a VM.
+The one who may write into a directory of sockets could else put one of his own there and tell fairy tales of a VM.
 """
 
 import os

@@ -33,8 +33,8 @@ def started(pid: int) -> float | None:
 def read_process(pid: int, threads: Mapping[int, int]) -> ProcessInfo | None:
     """`threads`: thread id by vCPU index.
 
-    None where the process is not on this host or not readable, or is not the VM's: whoever passes a listening socket
-    to QEMU is its peer, too, and in another pid namespace the number is somebody else's.  A vCPU's thread tells.
+    None where the process is not on this host or not readable, or is not the VM's: who passes a listening socket to
+    QEMU is its peer, too, and in another pid namespace the number is somebody else's.  A vCPU's thread tells.
     """
     vcpus = {index: vcpu for index, thread in threads.items() if (vcpu := _vcpu(pid, thread))}
     if not vcpus:

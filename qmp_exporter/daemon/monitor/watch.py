@@ -45,7 +45,7 @@ class Health(NamedTuple):
 
 
 class Watch:
-    """`chance` yields numbers in [0, 1): the jitter of polls and of the back-off.  `door`: the one that all share."""
+    """`chance` yields numbers in [0, 1): the jitter of polls and of the back-off.  `limiter`: all share one."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Watch:
         dispatch: Dispatch,
         stats: Selfstats,
         chance: Callable[[], float],
-        door: ConnectLimiter | None = None,
+        limiter: ConnectLimiter | None = None,
     ) -> None:
         self.target = target
         self.vm = Vm(dispatch, time.time())
@@ -62,7 +62,7 @@ class Watch:
         self._stats = stats
         self._chance = chance
         self.session = self._new_session()
-        self._door = door or ConnectLimiter()
+        self._limiter = limiter or ConnectLimiter()
         self._wake = asyncio.Event()
         self._turn_at = float("inf")
         self._run_state_since: float | None = None
@@ -87,7 +87,7 @@ class Watch:
         self.health = self.health._replace(retry_at=None)
         self.session = self._new_session()
         try:
-            async with self._door.slot():
+            async with self._limiter.slot():
                 self._leave_alone_what_is_not_ours()
                 link = Link(
                     self.target.socket,

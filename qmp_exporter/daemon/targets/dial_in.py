@@ -80,7 +80,7 @@ class DialIn:
             self._fleet.want(self.source, ())
 
     async def _listen(self, group: asyncio.TaskGroup) -> None:
-        """Whoever is connected stays so, whatever becomes of the socket."""
+        """The one who is connected stays so, whatever becomes of the socket."""
         complained = ""
         while True:
             try:
@@ -90,7 +90,7 @@ class DialIn:
                     complained = ""
                     self._news.set()
                     await self._serve(own, group)
-                self._log.warning("the socket where VMs dial in was removed; it is made anew")
+                self._log.warning("the socket where VMs dial in was removed; it is made again")
             except OSError as error:
                 self._fleet.cannot_say(self.source, reason(error))
                 if complained != (complained := reason(error)):

@@ -34,7 +34,7 @@ class Fleet:
     def __init__(self, stats: Selfstats) -> None:
         self._stats = stats
         self._sources = Sources()
-        self._door = ConnectLimiter()
+        self._limiter = ConnectLimiter()
         self._watches: dict[str, Watch] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -76,7 +76,7 @@ class Fleet:
         """All targets that a source has now.
 
         Those that it had before and that did not change keep their connection and their counters; changed ones begin
-        anew; gone ones are watched for `grace` more seconds, so that what they counted last is scraped.
+        again; gone ones are watched for `grace` more seconds, so that what they counted last is scraped.
         """
         self._expected.discard(source)
         self._sources.want(source, targets, grace, time.monotonic())
@@ -161,7 +161,7 @@ class Fleet:
             self._running[name] = self._group.create_task(_watch(watch, after=ended), name=f"watch {name}")
 
     def _begin(self, target: Target) -> Watch:
-        watch = self._watches[target.name] = _watch_of(target, self._stats, self._door)
+        watch = self._watches[target.name] = _watch_of(target, self._stats, self._limiter)
         self.page.add(target.name, target.labels)
         self._render(watch)  # at once, so that no page lacks its qemu_up
         return watch
@@ -191,11 +191,11 @@ class Fleet:
         self._stats.count_collisions(collision.same for collision in collisions)
 
 
-def _watch_of(target: Target, stats: Selfstats, door: ConnectLimiter) -> Watch:
+def _watch_of(target: Target, stats: Selfstats, limiter: ConnectLimiter) -> Watch:
     dispatch = without(target.disabled, target.kvm_stats)
     if isinstance(target, DialledIn):
         return DialInWatch(target, dispatch, stats, random.random)
-    return Watch(target, dispatch, stats, random.random, door)
+    return Watch(target, dispatch, stats, random.random, limiter)
 
 
 async def _watch(watch: Watch, after: "asyncio.Task[None] | None") -> None:

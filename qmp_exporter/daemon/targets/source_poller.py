@@ -21,7 +21,7 @@ from qmp_exporter.runtime.threads import run_in_daemon_thread
 
 PAUSE = 5.0  # seconds between two looks
 SLOW = 5.0  # seconds after which it is said that a look takes long
-MOST = 10_000  # files of a glob: whoever may write into the directory must not fill our memory
+MOST = 10_000  # files of a glob: the one who may write into the directory must not fill our memory
 SAID = 20  # refusals that are logged after one look; the metric counts them all
 
 log = structlog.get_logger()

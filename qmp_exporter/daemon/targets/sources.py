@@ -94,13 +94,13 @@ class Sources:
         self.chosen, self.collisions = MappingProxyType(chosen), MappingProxyType(collisions)
 
     def _in_order(self) -> Iterator[tuple[Source, Target]]:
-        """By precedence; within a source, whoever is watched already keeps its place."""
+        """By precedence; within a source, the one who is watched already keeps its place."""
         for source in sorted(self._wanted):
             for target in sorted(self._wanted[source], key=lambda target: self.chosen.get(target.name) != target):
                 yield source, target
 
     def _keep_who_leaves(self, chosen: dict[str, Target], taken: dict[str, Target]) -> None:
-        """Whoever leaves yields to whoever is there, and does not come back for it."""
+        """The one who leaves yields to the one who is there, and does not come back for it."""
         for target, left in tuple(self._leaving.items()):
             address = self._address(left.source, target)
             if target.name in chosen or address in taken:

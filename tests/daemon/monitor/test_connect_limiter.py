@@ -9,11 +9,11 @@ from qmp_exporter.daemon.monitor.connect_limiter import AT_ONCE, ConnectLimiter
 
 
 async def test_no_more_than_some_are_inside_at_once_and_all_get_in() -> None:
-    door, inside, most, seen = ConnectLimiter(), 0, 0, 0
+    limiter, inside, most, seen = ConnectLimiter(), 0, 0, 0
 
     async def enter() -> None:
         nonlocal inside, most, seen
-        async with door.slot():
+        async with limiter.slot():
             inside += 1
             most = max(most, inside)
             await asyncio.sleep(0)
@@ -26,14 +26,14 @@ async def test_no_more_than_some_are_inside_at_once_and_all_get_in() -> None:
 
 async def test_who_takes_long_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door_module, "LONGEST", 0.01)
-    door, end, got_in = ConnectLimiter(), asyncio.Event(), asyncio.Event()
+    limiter, end, got_in = ConnectLimiter(), asyncio.Event(), asyncio.Event()
 
     async def dawdle() -> None:
-        async with door.slot():
+        async with limiter.slot():
             await end.wait()
 
     async def enter() -> None:
-        async with door.slot():
+        async with limiter.slot():
             got_in.set()
 
     async with asyncio.TaskGroup() as group:
@@ -43,12 +43,12 @@ async def test_who_takes_long_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) 
         async with asyncio.timeout(10):
             await got_in.wait()
         end.set()
-    assert door._room._value == AT_ONCE, "each left once"
+    assert limiter._room._value == AT_ONCE, "each left once"
 
 
 async def test_who_gives_up_leaves() -> None:
-    door = ConnectLimiter()
+    limiter = ConnectLimiter()
     with pytest.raises(ZeroDivisionError):
-        async with door.slot():
+        async with limiter.slot():
             raise ZeroDivisionError
-    assert door._room._value == AT_ONCE
+    assert limiter._room._value == AT_ONCE

@@ -435,7 +435,7 @@ async def test_of_a_peer_whose_bytes_take_long_to_be_read_less_is_read_at_a_time
 
 
 async def test_the_library_keeps_no_events_and_waits_for_nothing_to_send(monitor: Monitor, ear: Ear) -> None:
-    """Stock, it keeps each event twice for ever, some 2 KB, and a task and two queues for each VM, some 8 KB."""
+    """Stock, it keeps each event twice forever, some 2 KB, and a task and two queues for each VM, some 8 KB."""
     link = ear.link(monitor.address)
     await link.open()
     await monitor.storm(10_000)

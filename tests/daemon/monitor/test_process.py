@@ -24,7 +24,7 @@ def test_a_process_is_known_by_a_thread_of_its_own() -> None:
 
 
 def test_a_process_without_such_a_thread_is_somebody_elses() -> None:
-    """Whoever passed QEMU its socket, or the same number in another namespace."""
+    """The one who passed QEMU its socket, or the same number in another namespace."""
     assert read_process(os.getpid(), {0: 1}) is None
     assert read_process(os.getpid(), {}) is None
 

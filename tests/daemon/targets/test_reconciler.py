@@ -354,7 +354,7 @@ async def test_another_poll_interval_reaches_every_target(
     await monitor.asked("query-status")
 
 
-# --- read anew
+# --- read again
 
 
 async def test_a_reload_touches_only_what_changed(fleet: Running, configure: Configure, directory: Path) -> None:

@@ -6,7 +6,7 @@ from qmp_exporter.config import Target
 from qmp_exporter.daemon.targets.sources import DIAL_IN, DISCOVER, FILES, STATIC, Source, Sources
 
 SCAN = Source(DISCOVER, "discover /run/qmp/*.sock")
-DOOR = Source(DIAL_IN, "listen /run/qmp-exporter/dial-in.sock")
+DIALLED = Source(DIAL_IN, "listen /run/qmp-exporter/dial-in.sock")
 
 
 def told(*wanted: tuple[Source, Target]) -> Sources:
@@ -28,7 +28,7 @@ def left_out(sources: Sources) -> set[tuple[str, str, str]]:
 
 
 def test_a_name_belongs_to_the_source_of_the_highest_precedence_in_whatever_order_they_tell():
-    four = [(DOOR, Target("web01", "/d")), (SCAN, Target("web01", "/c")), (FILES, Target("web01", "/b"))]
+    four = [(DIALLED, Target("web01", "/d")), (SCAN, Target("web01", "/c")), (FILES, Target("web01", "/b"))]
     for wanted in (four, four[::-1]):
         sources = told(*wanted)
         assert chosen(sources) == {("web01", "/b")}
@@ -67,10 +67,10 @@ def test_whoever_is_watched_keeps_the_name_against_its_equals():
 
 
 def test_vms_that_dial_in_share_a_socket_but_no_name():
-    door = "/run/qmp-exporter/dial-in.sock"
+    socket = "/run/qmp-exporter/dial-in.sock"
     sources = Sources()
-    sources.want(DOOR, [Target("web01", door), Target("web02", door)], 900, 0)
-    sources.want(DOOR, [], 900, 0)
+    sources.want(DIALLED, [Target("web01", socket), Target("web02", socket)], 900, 0)
+    sources.want(DIALLED, [], 900, 0)
     assert set(sources.chosen) == {"web01", "web02"}
 
 
