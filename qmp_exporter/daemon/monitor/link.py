@@ -1,9 +1,9 @@
 """One monitor socket -> the messages of its protocol, read by read; queries go the other way.
 
-The only file that knows qemu.qmp.  Its QMPClient connects, keeps the reader going and takes it down; what it does with
-messages is replaced by core/protocol.py, because it fails on events before the greeting or before the reply to
-qmp_capabilities, loses the order of replies and events, keeps every event forever, and pretty-prints each message for
-a log that is off.  The internals that are overridden or read are held by contract tests.
+The only file of the daemon that knows qemu.qmp.  Its QMPClient connects, keeps the reader going and takes it down; what
+it does with messages is replaced by core/protocol.py, because it fails on events before the greeting or before the
+reply to qmp_capabilities, loses the order of replies and events, keeps every event forever, and pretty-prints each
+message for a log that is off.  The internals that are overridden or read are held by contract tests.
 """
 
 import asyncio
