@@ -43,6 +43,21 @@ async def monitor(vm: SimulatedVm, directory: Path) -> AsyncIterator[Monitor]:
         yield monitor
 
 
+# Folders whose tests share services of the machine, or measure how soon something happens.
+ONE_AT_A_TIME = {"browser", "deploy", "hostile", "real"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before that of xdist, which reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one group run in one process of xdist: those of such a folder, and else those of a file."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        group = folder if folder in ONE_AT_A_TIME else str(item.path)
+        if item.path.name.startswith("test_page_"):  # of tests/real: half of it, each with QEMUs of its own
+            group = "pages"
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for report in terminalreporter.stats.get("passed", ()):
         for test, words in report.user_properties:
