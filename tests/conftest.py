@@ -3,9 +3,11 @@
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from qmp_exporter.simulator import Monitor, SimulatedVm
 
@@ -43,19 +45,24 @@ async def monitor(vm: SimulatedVm, directory: Path) -> AsyncIterator[Monitor]:
         yield monitor
 
 
-# Folders whose tests share services of the machine, or measure how soon something happens.
-ONE_AT_A_TIME = {"browser", "deploy", "hostile", "real"}
+class Groups(LoadScopeScheduling):
+    """Tests of one group run in one process of xdist, one after the other.
+
+    A group is a folder whose tests share services of the machine, or measure how soon something happens; of tests/real
+    those of the page are one of their own. Of all other folders it is a file, with what it has prepared.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder = file.split("/")[1]
+        if folder == "real" and Path(file).name.startswith("test_page_"):
+            return "pages"
+        return folder if folder in {"browser", "deploy", "hostile", "real"} else file
 
 
-@pytest.hookimpl(tryfirst=True)  # before that of xdist, which reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one group run in one process of xdist: those of such a folder, and else those of a file."""
-    for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        group = folder if folder in ONE_AT_A_TIME else str(item.path)
-        if item.path.name.startswith("test_page_"):  # of tests/real: half of it, each with QEMUs of its own
-            group = "pages"
-        item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
+    return Groups(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
