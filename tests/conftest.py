@@ -45,19 +45,36 @@ async def monitor(vm: SimulatedVm, directory: Path) -> AsyncIterator[Monitor]:
         yield monitor
 
 
-class Groups(LoadScopeScheduling):
+# The longest first: what is left for the end is short.
+LONGEST = ("deploy bookworm", "deploy trixie", "real", "pages", "browser", "hostile")
+
+
+def group_of(nodeid: str) -> str:
     """Tests of one group run in one process of xdist, one after the other.
 
-    A group is a folder whose tests share services of the machine, or measure how soon something happens; of tests/real
-    those of the page are one of their own. Of all other folders it is a file, with what it has prepared.
+    A group is a folder whose tests share services of the machine, or measure how soon something happens. Of tests/real
+    those of the page are one of their own, of tests/deploy those that boot a release. Else it is a file.
     """
+    file, _, test = nodeid.partition("::")
+    folder = file.split("/")[1]
+    if folder == "deploy":
+        return next((f"deploy {release}" for release in ("bookworm", "trixie") if f"[{release}" in test), file)
+    if folder == "real":
+        return "pages" if Path(file).name.startswith("test_page_") else "real"
+    return folder if folder in {"browser", "hostile"} else file
+
+
+class Groups(LoadScopeScheduling):
+    """One group to one process, in the order in which they were collected."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        folder = file.split("/")[1]
-        if folder == "real" and Path(file).name.startswith("test_page_"):
-            return "pages"
-        return folder if folder in {"browser", "deploy", "hostile", "real"} else file
+        return group_of(nodeid)
+
+
+@pytest.hookimpl(trylast=True)  # after they were shuffled
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {group: number for number, group in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(group_of(item.nodeid), len(rank)))
 
 
 @pytest.hookimpl(optionalhook=True)
