@@ -51,7 +51,8 @@ def packages(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def build(release: str, directory: Path, version: str) -> Path:
-    quietly(ROOT / "deploy/debian/build", release, directory, version)
+    # What is packed is the same at any level, and the best takes half of the time that a build takes.
+    quietly("env", "DPKG_DEB_COMPRESSOR_LEVEL=1", ROOT / "deploy/debian/build", release, directory, version)
     (package,) = directory.glob(f"qmp-exporter_{version}_*.deb")
     return package
 

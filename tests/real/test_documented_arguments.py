@@ -89,7 +89,8 @@ async def greets(one: Shown, directory: Path) -> bool:
 
     async def settled() -> bool | None:
         if not dials_in and socket.exists() and not lines:
-            await take(*await asyncio.open_unix_connection(socket))
+            with contextlib.suppress(ConnectionRefusedError):  # it is bound, and not listened to yet
+                await take(*await asyncio.open_unix_connection(socket))
         return True if lines else False if process.returncode is not None else None
 
     dials_in = "server=off" in one.chardev

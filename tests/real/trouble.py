@@ -8,6 +8,7 @@ import contextlib
 import json
 import struct
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ import virtio
 from provoke import Operation
 from qmp_exporter.demo.machine import MIB, Machine, Style
 from qmp_exporter.demo.qemu import Answer, Order, Qemu
+from waiting import awaited
 
 Layer = Literal["format", "storage"]
 GOOD_LBA = 8  # the sector of Order.READ_GOOD and WRITE_GOOD
@@ -215,6 +217,13 @@ async def stream(qemu: Qemu, path: Path, netdev: str = "net0") -> None:
     """A network backend that waits for its other end at that place (since QEMU 7.2)."""
     address = {"type": "unix", "path": str(path)}
     await qemu.execute("netdev_add", id=netdev, type="stream", server=True, addr=address)
+    await awaited(partial(_listens, path), lambda: f"nobody listens at {path}")  # QEMU answers before it does
+
+
+async def _listens(path: Path) -> bool | None:
+    """None: not yet.  Not by connecting, which would be the other end."""
+    sockets = Path("/proc/net/unix").read_text().splitlines()  # noqa: ASYNC240  /proc keeps nobody waiting
+    return True if any(line.endswith(f" {path}") and line.split()[3] == "00010000" for line in sockets) else None
 
 
 @contextlib.asynccontextmanager
