@@ -1,8 +1,8 @@
 """The owner's monitor: commands in, replies and awaited events out.
 
 The owner starts QEMU and so knows that it is there, alone on this monitor and of good will; a client of other
-people's machines can assume none of that and must be another one.  Stock qemu.qmp was tried in its place: it takes six
-times as long for an event, falls behind in a storm of VNC clients, and keeps every event.
+people's machines can assume none of that and must be another one.  Stock qemu.qmp was tried in its place: in a storm of
+VNC clients it falls so far behind that the end of QEMU is not seen in time, and it keeps every event.
 """
 
 import asyncio
