@@ -19,6 +19,10 @@ MAX_ASKED = 8  # queries that may still be answered, those included that were gi
 
 CAPABILITIES = Query("qmp_capabilities", dict)
 
+# The error class of "Capabilities negotiation is already complete" (qmp_qmp_capabilities in monitor/qmp-cmds-control.c).
+# A client that leaves at once may leave its qmp_capabilities in QEMU's dispatcher, which then executes it for us.
+ALREADY_NEGOTIATED = "CommandNotFound"
+
 
 class NotAllowed(Exception):
     """A command that is not on the allow-list was about to be sent: a bug of ours, stopped where bytes leave."""
@@ -146,7 +150,7 @@ class Protocol:
             return BadMessage("unexpected", "a reply to nothing that was asked")
         if query is not CAPABILITIES:
             return Answer(query, value, error, now - sent_at)
-        if value is None or self._greeting is None:
+        if self._greeting is None or (value is None and error != ALREADY_NEGOTIATED):
             return Refusal(error)
         self.is_open, self.deadline = True, None
         return self._greeting

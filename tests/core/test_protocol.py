@@ -86,8 +86,14 @@ def test_a_peer_that_speaks_another_protocol_is_quoted(protocol):
 
 
 def test_a_refused_negotiation_is_told_and_the_session_does_not_open(protocol):
-    assert told(protocol, GREETING.rstrip(), b'{"error": {"class": "CommandNotFound"}, "id": 0}') == ["Refusal"]
+    assert told(protocol, GREETING.rstrip(), b'{"error": {"class": "GenericError"}, "id": 0}') == ["Refusal"]
     assert not protocol.is_open
+
+
+def test_a_session_that_the_client_before_us_has_negotiated_is_open(protocol):
+    already_complete = b'{"error": {"class": "CommandNotFound", "desc": "already complete"}, "id": 0}'
+    assert told(protocol, GREETING.rstrip(), already_complete) == ["Greeting"]
+    assert protocol.is_open
 
 
 def test_an_answer_to_the_negotiation_before_the_greeting_opens_nothing(protocol):
