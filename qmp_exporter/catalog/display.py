@@ -1,6 +1,7 @@
 """Who looks at the screen: VNC clients and SPICE sessions.  Counted, never named: an address is nobody's label."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from msgspec import Struct
 
@@ -30,9 +31,18 @@ class VncEvent(Struct, frozen=True):
 
 
 class VncServer(Struct, frozen=True):
-    """VncInfo and VncInfo2: what query-vnc and each element of query-vnc-servers tell."""
+    """VncInfo and VncInfo2: what query-vnc and each element of query-vnc-servers tell.
+
+    `enabled` has only the former, `server` only the latter: its listening sockets, of which `-vnc none` has none.
+    """
 
     clients: list[VncPeer] = []
+    enabled: bool = False
+    server: list[dict[str, Any]] = []
+
+    @property
+    def is_on(self) -> bool:
+        return self.enabled or bool(self.server or self.clients)
 
 
 class SpiceChannel(Struct, frozen=True, rename="kebab"):
@@ -45,12 +55,13 @@ class SpiceChannel(Struct, frozen=True, rename="kebab"):
 class SpiceInfo(Struct, frozen=True):
     """query-spice; no `channels` where SPICE is off."""
 
+    enabled: bool = False
     channels: list[SpiceChannel] = []
 
 
 VNC_EVENTS = ("VNC_CONNECTED", "VNC_INITIALIZED", "VNC_DISCONNECTED")
 VNC_CLIENT = {"family": "ipv4", "host": "192.0.2.1", "service": "40001"}
-VNC_SERVER = {"clients": [VNC_CLIENT]}
+VNC_SERVER = {"enabled": True, "server": [{}], "clients": [VNC_CLIENT]}
 QUERY_VNC_SERVERS = Query(
     "query-vnc-servers", list[VncServer], example=[VNC_SERVER], at_rest=[], every="poll", after=VNC_EVENTS
 )
@@ -58,7 +69,7 @@ QUERY_VNC = Query(
     "query-vnc",
     VncServer,
     example=VNC_SERVER,
-    at_rest={},
+    at_rest={"enabled": False},
     every="poll",
     after=VNC_EVENTS,
     instead_of_newer="query-vnc-servers",
@@ -66,8 +77,8 @@ QUERY_VNC = Query(
 QUERY_SPICE = Query(
     "query-spice",
     SpiceInfo,
-    example={"channels": [{"connection-id": 1, "channel-type": 1}]},
-    at_rest={},
+    example={"enabled": True, "channels": [{"connection-id": 1, "channel-type": 1}]},
+    at_rest={"enabled": False},
     every="poll",
     after=("SPICE_CONNECTED", "SPICE_INITIALIZED", "SPICE_DISCONNECTED"),
 )
@@ -96,20 +107,34 @@ def update_server(server: VncServer, facts: VmFacts) -> None:
     facts[VNC].reconcile(client.key for client in server.clients)
 
 
-def vnc_clients(_payload: object, facts: VmFacts) -> tuple[Sample, ...]:
-    return (((), facts[VNC].clients),)
+def has_vnc(told: VncEvent | VncServer | list[VncServer]) -> bool:
+    """Whether QEMU itself serves VNC at all.  Where another process does, as libvirt's, 0 clients would be a lie."""
+    match told:
+        case VncServer():
+            return told.is_on
+        case list():
+            return any(server.is_on for server in told)
+    return True
 
 
-def vnc_sessions(_payload: object, facts: VmFacts) -> tuple[Sample, ...]:
-    return (((), facts[VNC].sessions),)
+def vnc_clients(told: VncEvent | VncServer | list[VncServer], facts: VmFacts) -> Iterable[Sample]:
+    if has_vnc(told):
+        yield (), facts[VNC].clients
+
+
+def vnc_sessions(told: VncEvent | VncServer | list[VncServer], facts: VmFacts) -> Iterable[Sample]:
+    if has_vnc(told):
+        yield (), facts[VNC].sessions
 
 
 def spice_sessions(spice: SpiceInfo, _facts: VmFacts) -> Iterable[Sample]:
-    yield (), len({channel.connection_id for channel in spice.channels if channel.channel_type == SPICE_MAIN})
+    if spice.enabled:
+        yield (), len({channel.connection_id for channel in spice.channels if channel.channel_type == SPICE_MAIN})
 
 
 def spice_channels(spice: SpiceInfo, _facts: VmFacts) -> Iterable[Sample]:
-    yield (), len(spice.channels)
+    if spice.enabled:
+        yield (), len(spice.channels)
 
 
 UPDATES = (
@@ -124,14 +149,15 @@ FAMILIES = (
     gauge(
         "qemu_vnc_clients",
         "Clients connected to all VNC servers, logged in or not, by VNC events and query-vnc-servers (query-vnc before "
-        "QEMU 2.3).",
+        "QEMU 2.3); absent where QEMU has no VNC server.",
         *(event(name, VncEvent, vnc_clients) for name in VNC_EVENTS),
         query(QUERY_VNC_SERVERS, vnc_clients),
         query(QUERY_VNC, vnc_clients),
     ),
     gauge(
         "qemu_vnc_sessions",
-        "VNC clients past authentication, by VNC_INITIALIZED and VNC_DISCONNECTED, reconciled with query-vnc-servers.",
+        "VNC clients past authentication, by VNC_INITIALIZED and VNC_DISCONNECTED, reconciled with query-vnc-servers; "
+        "absent where QEMU has no VNC server.",
         *(event(name, VncEvent, vnc_sessions) for name in VNC_EVENTS),
         query(QUERY_VNC_SERVERS, vnc_sessions),
         query(QUERY_VNC, vnc_sessions),
@@ -151,12 +177,13 @@ FAMILIES = (
     ),
     gauge(
         "qemu_spice_sessions",
-        "SPICE sessions, that is connection-ids with a main channel, by query-spice.",
+        "SPICE sessions, that is connection-ids with a main channel, by query-spice; absent where QEMU has no SPICE "
+        "server.",
         query(QUERY_SPICE, spice_sessions),
     ),
     gauge(
         "qemu_spice_channels",
-        "Open SPICE channels, of which a session has several, by query-spice.",
+        "Open SPICE channels, of which a session has several, by query-spice; absent where QEMU has no SPICE server.",
         query(QUERY_SPICE, spice_channels),
     ),
     counter(

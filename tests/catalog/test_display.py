@@ -1,5 +1,9 @@
 """Who looks at the screen: VNC clients and SPICE sessions, counted and never named."""
 
+from typing import Any
+
+import pytest
+
 from play import Story
 
 ALICE = {"family": "ipv4", "host": "192.0.2.1", "service": "40001", "websocket": False}
@@ -22,7 +26,7 @@ def says(story: Story, *, clients: int, sessions: int) -> None:
 
 
 def servers(*clients: dict) -> list[dict]:
-    return [{"id": "default", "auth": "none", "clients": list(clients)}]
+    return [{"id": "default", "auth": "none", "server": [{"service": "5900"}], "clients": list(clients)}]
 
 
 # --- VNC
@@ -139,10 +143,22 @@ def test_before_2_3_there_is_only_query_vnc():
     assert story.wants() == {"query-vnc"}
 
 
-def test_a_vnc_server_that_is_off_has_no_clients():
+@pytest.mark.parametrize(
+    ("command", "reply"),
+    [
+        ("query-vnc-servers", []),
+        ("query-vnc-servers", [{"id": "default", "auth": "none", "server": [], "clients": []}]),
+        ("query-vnc", {"enabled": False}),
+    ],
+    ids=["none", "without a socket", "off"],
+)
+def test_where_qemu_serves_no_vnc_nothing_is_said_of_clients(command: str, reply: Any):
     story = Story()
-    story.answers("query-vnc", {"enabled": False})
-    says(story, clients=0, sessions=0)
+    logs_in(story, ALICE)
+    story.answers(command, reply)
+    story.says_nothing_of("qemu_vnc_clients")
+    story.says_nothing_of("qemu_vnc_sessions")
+    story.says("qemu_vnc_connections_total", 1)
 
 
 def test_clients_of_the_last_connection_are_forgotten():
@@ -208,11 +224,11 @@ def test_channels_without_a_main_channel_are_no_session():
     story.says("qemu_spice_channels", 2)
 
 
-def test_where_spice_is_off_there_is_nobody():
+def test_where_spice_is_off_nothing_is_said_of_sessions():
     story = Story()
     story.answers("query-spice", {"enabled": False, "migrated": False, "mouse-mode": "client"})
-    story.says("qemu_spice_sessions", 0)
-    story.says("qemu_spice_channels", 0)
+    story.says_nothing_of("qemu_spice_sessions")
+    story.says_nothing_of("qemu_spice_channels")
 
 
 def test_a_second_client_throws_the_first_one_out():

@@ -50,7 +50,7 @@ def test_a_vm_in_trouble_is_told_with_its_disk_its_tray_its_screen_and_its_job()
     stopped_at = story.now
     story.answers("query-status", {"status": "io-error", "running": False})
     story.answers("query-vnc-servers", [{"clients": [{"family": "ipv4", "host": "::1", "service": "1"}]}])
-    story.answers("query-spice", {"channels": [{"connection-id": 1, "channel-type": 1}]})
+    story.answers("query-spice", {"enabled": True, "channels": [{"connection-id": 1, "channel-type": 1}]})
     job = {"type": "mirror", "device": "copy0", "len": 100, "offset": 40, "speed": 7, "status": "paused"}
     story.answers("query-block-jobs", [job])
     story.wants()

@@ -92,14 +92,15 @@ class Model:
                     for disk, open_ in self.trays.items()
                 ]
             case "query-vnc-servers":
-                return [{"clients": [peer(client) for client, _ in self.clients]}]
+                return [{"server": [{}], "clients": [peer(client) for client, _ in self.clients]}]
             case "query-spice":
                 return {
+                    "enabled": True,
                     "channels": [
                         {"connection-id": connection, "channel-type": kind + 1}
                         for connection, channels in self.channels.items()
                         for kind in range(channels)
-                    ]
+                    ],
                 }
             case _:
                 return AT_REST.get(command, {})
