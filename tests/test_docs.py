@@ -334,9 +334,9 @@ def test_the_example_of_adding_a_group_works_as_one_more_in_the_tuple(monkeypatc
     extended = catalog.without.__wrapped__(frozenset())
     assert told_by(tests, names, extended, monkeypatch) == 1
     switched_off = catalog.without.__wrapped__(frozenset({added.name}))
-    assert extended.commands - switched_off.commands == {"query-iothreads"}
+    assert extended.commands - switched_off.commands == {"query-tpm"}
     assert {family.name for family in extended.families if family.name not in {f.name for f in CATALOG.families}} == {
-        "qemu_iothreads"
+        "qemu_tpms"
     }
 
 

@@ -5,7 +5,25 @@ from functools import cache
 
 from qmp_exporter.core.dispatch import Dispatch
 
-from . import block, block_stats, device, display, guest, job, kvm, memory, migration, monitor, process, vm
+from . import (
+    block,
+    block_image,
+    block_info,
+    block_stats,
+    cgroup,
+    device,
+    display,
+    guest,
+    job,
+    kvm,
+    memory,
+    migration,
+    monitor,
+    network,
+    process,
+    threads,
+    vm,
+)
 
 GROUPS = {
     group.name: group
@@ -18,9 +36,14 @@ GROUPS = {
         device.GROUP,
         block.GROUP,
         *block_stats.GROUPS,
+        block_image.GROUP,
+        block_info.GROUP,
         job.GROUP,
         display.GROUP,
         process.GROUP,
+        threads.GROUP,
+        cgroup.GROUP,
+        network.GROUP,
         kvm.GROUP,
     )
 }

@@ -4,6 +4,7 @@ from msgspec import Struct, field
 
 from qmp_exporter.catalog.qapi import Int
 from qmp_exporter.core.family import Label, Query, Sample, StateUpdate, gauge, query
+from qmp_exporter.core.process import HOST_WANTS
 from qmp_exporter.core.vm_facts import MAX_NAME, Slice, VmFacts
 
 
@@ -26,11 +27,10 @@ QUERIES = (QUERY_CPUS_FAST,)
 
 
 class Vcpus:
-    """By the index of a vCPU, as query-cpus-fast said last."""
+    """By the QOM path of a vCPU its index, as query-cpus-fast said last."""
 
     def __init__(self) -> None:
-        self.threads: dict[int, int] = {}  # their thread ids
-        self.paths: dict[str, int] = {}  # the index by the QOM path
+        self.paths: dict[str, int] = {}
 
 
 VCPUS = Slice(Vcpus)
@@ -38,7 +38,7 @@ VCPU = Label("vcpu", "The vCPU's index.", limit=512)
 
 
 def update_threads(cpus: list[CpuInfo], facts: VmFacts) -> None:
-    facts[VCPUS].threads = {cpu.index: cpu.thread_id for cpu in cpus}
+    facts[HOST_WANTS].vcpus = {cpu.index: cpu.thread_id for cpu in cpus}
 
 
 def update_paths(cpus: list[CpuInfo], facts: VmFacts) -> None:

@@ -97,26 +97,47 @@ class BlockStats(Node, frozen=True, rename="kebab", kw_only=True):
         return device_name(self.device, self.qdev, self.node_name)
 
 
+IMAGE = {"virtual-size": 1, "actual-size": 1, "format": "qcow2", "format-specific": {"data": {"corrupt": False}}}
+MEDIUM = {
+    "drv": "qcow2",
+    "file": "/disk0.qcow2",
+    "ro": False,
+    "cache": {"writeback": True, "direct": False, "no-flush": False},
+    "backing_file_depth": 1,
+    "image": IMAGE,
+}
 BLOCK = {
     "device": "disk0",
     "qdev": "/machine/peripheral/disk0",
     "removable": True,
     "io-status": "ok",
     "tray_open": True,
-    "inserted": {"node-name": "node0", "drv": "qcow2"},
+    "inserted": {
+        **MEDIUM,
+        "node-name": "node0",
+        "bps": 1,
+        "bps_rd": 1,
+        "bps_wr": 1,
+        "iops": 1,
+        "iops_rd": 1,
+        "iops_wr": 1,
+        "image": IMAGE | {"snapshots": [{"date-sec": 1}]},
+    },
 }
-BLOCK_AT_REST = {"device": "disk0", "io-status": "ok", "inserted": {}}
+BLOCK_AT_REST = {"device": "disk0", "io-status": "ok", "inserted": MEDIUM}
 HISTOGRAM = {"boundaries": [1000], "bins": [1, 1]}
 NUMBERS = {name: 1 for name in DeviceStats.__struct_fields__ if not name.endswith("histogram")}
 STATS = {
     "device": "disk0",
     "qdev": "/machine/peripheral/disk0",
     "node-name": "node0",
-    "parent": {"node-name": "file0"},
+    "parent": {"node-name": "file0", "stats": {"wr_highest_offset": 1}},
     "backing": {"node-name": "base0", "parent": {"node-name": "base-file0"}},
-    "stats": NUMBERS | {f"{operation}_latency_histogram": HISTOGRAM for operation in ("rd", "wr", "flush")},
+    "stats": NUMBERS
+    | {"wr_highest_offset": 1}
+    | {f"{operation}_latency_histogram": HISTOGRAM for operation in ("rd", "wr", "flush")},
 }
-STATS_AT_REST = {"device": "disk0", "stats": NUMBERS}
+STATS_AT_REST = {"device": "disk0", "stats": NUMBERS, "parent": {"stats": {"wr_highest_offset": 1}}}
 
 # query-block reads the size of every image, in the main loop: it can hang with the storage.  A second between two, and
 # otherwise the slow cadence.  RESUME, because `cont` clears the latched io-status of a -drive.

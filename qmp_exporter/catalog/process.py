@@ -4,24 +4,20 @@ from collections.abc import Iterable
 
 from qmp_exporter.catalog import cpu
 from qmp_exporter.catalog.cpu import VCPU
-from qmp_exporter.core.family import Group, Sample, counter, gauge, host
-from qmp_exporter.core.process import ProcessInfo
+from qmp_exporter.core.family import Group, Sample, Source, counter, gauge, host
+from qmp_exporter.core.process import Part, ProcessInfo
 from qmp_exporter.core.vm_facts import VmFacts
 
 
-def cpu_seconds(process: ProcessInfo | None, _facts: VmFacts) -> Iterable[Sample]:
-    if process is not None:
-        yield (), process.cpu_seconds
+def of_process(part: Part, member: str) -> Source:
+    """A member of ProcessInfo as it is, where it is to be seen."""
 
+    def read(process: ProcessInfo | None, _facts: VmFacts) -> Iterable[Sample]:
+        told = None if process is None else getattr(process, member)
+        if told is not None:
+            yield (), told
 
-def resident(process: ProcessInfo | None, _facts: VmFacts) -> Iterable[Sample]:
-    if process is not None:
-        yield (), process.resident_bytes
-
-
-def open_fds(process: ProcessInfo | None, _facts: VmFacts) -> Iterable[Sample]:
-    if process is not None and process.open_fds is not None:
-        yield (), process.open_fds
+    return host(part, read)
 
 
 def vcpu_cpu_seconds(process: ProcessInfo | None, _facts: VmFacts) -> Iterable[Sample]:
@@ -38,25 +34,59 @@ FAMILIES = (
     counter(
         "qemu_process_cpu_seconds_total",
         "CPU time of the QEMU process, user and system, from /proc.",
-        host(cpu_seconds),
+        of_process("process", "cpu_seconds"),
     ),
-    gauge("qemu_process_resident_memory_bytes", "Resident memory of the QEMU process, from /proc.", host(resident)),
+    gauge(
+        "qemu_process_resident_memory_bytes",
+        "Resident memory of the QEMU process, from /proc.",
+        of_process("process", "resident_bytes"),
+    ),
     gauge(
         "qemu_process_open_fds",
         "Open file descriptors of the QEMU process, from /proc; absent where they may not be listed.",
-        host(open_fds),
+        of_process("process", "open_fds"),
+    ),
+    gauge(
+        "qemu_process_max_fds",
+        "Limit of open file descriptors of the QEMU process, from /proc; absent where there is none.",
+        of_process("process", "max_fds"),
+    ),
+    gauge(
+        "qemu_process_start_time_seconds",
+        "When the QEMU process was started, in seconds since the epoch, from /proc.",
+        of_process("process", "start_time"),
+    ),
+    gauge(
+        "qemu_process_threads",
+        "Threads of the QEMU process, from /proc; a storage that hangs makes them many.",
+        of_process("process", "threads"),
+    ),
+    gauge(
+        "qemu_process_swap_bytes",
+        "Memory of the QEMU process that the host has swapped out, from /proc.",
+        of_process("process", "swap_bytes"),
+    ),
+    gauge(
+        "qemu_process_hugetlb_bytes",
+        "Huge pages of the QEMU process, which are not in its resident memory, from /proc.",
+        of_process("process", "hugetlb_bytes"),
+    ),
+    counter(
+        "qemu_process_major_faults_total",
+        "Page faults of the QEMU process that had to wait for a disk, from /proc: memory was swapped out.",
+        of_process("process", "major_faults"),
     ),
     counter(
         "qemu_vcpu_cpu_seconds_total",
         "CPU time of the thread of a vCPU, from /proc by the thread ids of query-cpus-fast.",
-        host(vcpu_cpu_seconds),
+        host("process", vcpu_cpu_seconds),
         labels=(VCPU,),
     ),
     counter(
         "qemu_vcpu_run_delay_seconds_total",
         "Time that a vCPU was ready to run and waited for a CPU of the host, steal as the guest feels it, from "
         "/proc by the thread ids of query-cpus-fast.",
-        host(vcpu_run_delay),
+        host("process", vcpu_run_delay),
         labels=(VCPU,),
     ),
 )

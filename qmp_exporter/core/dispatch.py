@@ -63,6 +63,7 @@ class Dispatch:
         self.queries = queries
         self.commands = frozenset(query.command for query in (QUERY_COMMANDS, *queries))
         self._replies = frozenset(query.reply for query in (QUERY_COMMANDS, *queries))
+        self.host_parts = frozenset(source.part for family in families for source in family.sources if source.part)
         self._check_names()
         self.index = {family.name: index for index, family in enumerate(families)}
         self.event_log = Sources(families)

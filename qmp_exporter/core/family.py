@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from .effects import Effect
-from .process import ProcessInfo
+from .process import Part, ProcessInfo
 from .vm_facts import VmFacts
 
 P = TypeVar("P")
@@ -107,6 +107,7 @@ class Source(NamedTuple):
     payload: Any  # the type to decode into; None: the payload is not looked at
     read: Read[Any]
     replaces: bool  # its rows tell the whole truth about the family, as those of a reply do; else one change to it
+    part: Part | None = None  # what is read of the host for it
 
 
 class StateUpdate(NamedTuple):
@@ -136,13 +137,14 @@ def bare_event(name: str, read: Read[None]) -> Source:
     return Source(name, None, read, replaces=False)
 
 
-def query(asked: Query, read: Read[Any]) -> Source:
-    return Source(asked.reply, asked.returns, read, replaces=True)
+def query(asked: Query, read: Read[Any], shape: Any = None) -> Source:
+    """`shape`: what to decode the reply into, where these rows read other members of it than all others do."""
+    return Source(asked.reply, shape or asked.returns, read, replaces=True)
 
 
-def host(read: Read[ProcessInfo | None]) -> Source:
-    """What the host's kernel says of QEMU's process; None where it says nothing."""
-    return Source(HOST, None, read, replaces=True)
+def host(part: Part, read: Read[ProcessInfo | None]) -> Source:
+    """What the host's kernel says of QEMU's process; None where it says nothing.  `part`: what must be read for it."""
+    return Source(HOST, None, read, replaces=True, part=part)
 
 
 def lifecycle(name: str, read: Read[Any]) -> Source:

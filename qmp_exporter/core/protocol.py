@@ -19,7 +19,7 @@ MAX_ASKED = 8  # queries that may still be answered, those included that were gi
 
 CAPABILITIES = Query("qmp_capabilities", dict)
 
-# The error class of "Capabilities negotiation is already complete" (qmp_qmp_capabilities in monitor/qmp-cmds-control.c).
+# The error class of "Capabilities negotiation is already complete" (monitor/qmp-cmds-control.c).
 # A client that leaves at once may leave its qmp_capabilities in QEMU's dispatcher, which then executes it for us.
 ALREADY_NEGOTIATED = "CommandNotFound"
 

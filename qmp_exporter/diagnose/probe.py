@@ -7,16 +7,17 @@ from statistics import median
 from typing import NamedTuple
 
 from qmp_exporter.catalog import GROUPS, without
-from qmp_exporter.catalog.cpu import VCPUS
 from qmp_exporter.config import Target
 from qmp_exporter.core.family import Query
 from qmp_exporter.core.in_flight import PATIENCE
 from qmp_exporter.core.page import Page
+from qmp_exporter.core.process import HOST_WANTS
 from qmp_exporter.core.protocol import Message, Protocol
 from qmp_exporter.core.session import Outcome, Session
 from qmp_exporter.core.vm import Vm
+from qmp_exporter.daemon.host.network import NetworkReader
+from qmp_exporter.daemon.host.process import ProcessReader, peer_pid
 from qmp_exporter.daemon.monitor.link import Link
-from qmp_exporter.daemon.monitor.process import peer_pid, read_process
 
 AGAIN = 4  # times that a query which only reads memory is asked after the first, for a median of five
 POLL = 3600.0  # seconds: no poll is due while this lasts
@@ -107,8 +108,9 @@ class Probe:
             if await self._resync():
                 await self._ask_again()
             pid = peer_pid(self.link.socket) if self.link.socket is not None else None
-            if pid is not None and "process" not in self._target.disabled:
-                self.vm.process(read_process(pid, self.vm.facts[VCPUS].threads), time.time())
+            if pid is not None and self.vm.host_parts:
+                reader = ProcessReader(pid, self.vm.host_parts, NetworkReader())
+                self.vm.process(reader.read(self.vm.facts[HOST_WANTS], time.monotonic()), time.time())
             return self._result(pid)
         finally:
             await self.link.close()

@@ -6,8 +6,8 @@ import pytest
 
 from play import Story
 from qmp_exporter.catalog import GROUPS
-from qmp_exporter.catalog.cost import costs, series
-from qmp_exporter.core.process import ProcessInfo
+from qmp_exporter.catalog.cost import PROCESS, costs, series
+from qmp_exporter.catalog.disk import MEDIUM
 
 GROUP_OF = {family.sample_name: group.name for group in GROUPS.values() for family in group.families}
 OPERATIONS = ("rd", "wr", "flush", "unmap")
@@ -19,10 +19,13 @@ STATS = dict.fromkeys((*COUNTED, *TIMES, "rd_bytes", "wr_bytes", "unmap_bytes", 
 def with_disks(number: int, *cdroms: str) -> Story:
     story = Story()
     disks = [f"disk{index}" for index in range(number)]
-    told = [{"device": disk, "io-status": "ok", "inserted": {}} for disk in disks]
+    told = [{"device": disk, "io-status": "ok", "inserted": MEDIUM} for disk in disks]
     trays = [{"device": drive, "removable": True, "tray_open": False, "io-status": "ok"} for drive in cdroms]
     story.answers("query-block", told + trays)
-    story.answers("query-blockstats", [{"device": disk, "stats": STATS} for disk in (*disks, *cdroms)])
+    story.answers(
+        "query-blockstats",
+        [{"device": disk, "stats": STATS, "parent": {"stats": {"wr_highest_offset": 1}}} for disk in (*disks, *cdroms)],
+    )
     story.answers("query-status", {"status": "running", "running": True})
     story.answers("query-balloon", {"actual": 1})
     story.answers("query-memory-size-summary", {"base-memory": 1, "plugged-memory": 0})
@@ -31,7 +34,7 @@ def with_disks(number: int, *cdroms: str) -> Story:
     story.answers("query-migrate", {})
     story.answers("query-block-jobs", [])
     story.answers("query-cpus-fast", [])
-    story.vm.process(ProcessInfo(cpu_seconds=1.0, resident_bytes=1, open_fds=1, vcpus={}), story.now)
+    story.vm.process(PROCESS, story.now)
     return story
 
 

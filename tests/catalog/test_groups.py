@@ -41,7 +41,7 @@ def test_a_recorded_session_tells_the_same_without_a_group_but_for_that_group(gr
 def test_every_group_that_can_be_recorded_is_in_some_session(everything):
     """What the recordings do not have cannot be seen to be gone: no process, no armed histogram, no KVM."""
     seen = {GROUP_OF[name] for session in everything.values() for name in session}
-    assert set(GROUPS) - seen == {"process", "block_latency", "kvm"}
+    assert set(GROUPS) - seen == {"process", "threads", "cgroup", "network", "block_latency", "kvm"}
 
 
 def test_all_groups_off_leave_whether_it_is_there_and_who_it_is():
@@ -53,15 +53,22 @@ def test_all_groups_off_leave_whether_it_is_there_and_who_it_is():
 @pytest.mark.parametrize(
     ("groups", "commands"),
     [
-        ({"block"}, {"query-block"}),
+        ({"block"}, set()),
         ({"block_stats"}, set()),
-        ({"block", "block_stats"}, {"query-block"}),
-        ({"block", "block_stats", "block_latency"}, {"query-block", "query-blockstats"}),
+        ({"block", "block_image", "block_info"}, {"query-block"}),
+        (
+            {"block", "block_image", "block_info", "block_stats", "block_latency"},
+            {"query-block", "query-blockstats"},
+        ),
         ({"block_job"}, {"query-block-jobs"}),
         ({"display"}, {"query-vnc-servers", "query-vnc", "query-spice"}),
         ({"vm"}, {"query-name"}),
         ({"process"}, set()),
-        ({"vm", "process"}, {"query-name", "query-cpus-fast"}),
+        ({"threads"}, {"query-iothreads"}),
+        (
+            {"vm", "process", "threads", "cgroup", "network", "block_info"},
+            {"query-name", "query-cpus-fast", "query-iothreads"},
+        ),
         ({"guest"}, set()),
         ({"memory"}, {"query-balloon", "query-memory-size-summary"}),
         ({"migration"}, {"query-migrate"}),

@@ -107,6 +107,7 @@ class Model:
 
 
 AT_REST = {
+    "query-iothreads": [],
     "query-blockstats": [],
     "query-block-jobs": [],
     "query-vnc": {},

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from qmp_exporter.config import Target
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.daemon.monitor.inbound import InboundConnection
-from qmp_exporter.daemon.monitor.watch import Watch
+from qmp_exporter.daemon.monitor.watch import Shared, Watch
 from qmp_exporter.daemon.selfstats import Selfstats
 
 
@@ -46,8 +46,15 @@ class DialledIn(Target):
 class DialInWatch(Watch):
     """The watch of a VM that dials in."""
 
-    def __init__(self, target: DialledIn, dispatch: Dispatch, stats: Selfstats, chance: Callable[[], float]) -> None:
-        super().__init__(target, dispatch, stats, chance)
+    def __init__(
+        self,
+        target: DialledIn,
+        dispatch: Dispatch,
+        stats: Selfstats,
+        chance: Callable[[], float],
+        shared: Shared | None = None,
+    ) -> None:
+        super().__init__(target, dispatch, stats, chance, shared)
         self._line = target.line
 
     async def run(self) -> None:

@@ -10,8 +10,8 @@ from qmp_exporter.catalog.vm import QUERY_NAME, QUERY_UUID
 from qmp_exporter.core.family import Query
 from qmp_exporter.core.protocol import Answer, Message, Protocol
 from qmp_exporter.core.wire import BadMessage, Event, Greeting
+from qmp_exporter.daemon.host.process import peer_pid
 from qmp_exporter.daemon.monitor.link import Link, Unreachable
-from qmp_exporter.daemon.monitor.process import peer_pid
 from qmp_exporter.daemon.selfstats import Selfstats
 
 INTRODUCTION_DEADLINE = 10.0  # seconds; as with the negotiation, a slow disk may hold QEMU's main loop

@@ -9,22 +9,23 @@ from typing import NamedTuple
 
 import structlog
 
-from qmp_exporter.catalog.cpu import VCPUS
 from qmp_exporter.catalog.disk_names import DEVICES
 from qmp_exporter.catalog.vm import RUN_STATE
 from qmp_exporter.config import Target
 from qmp_exporter.core.backoff import LONGEST, delay
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.in_flight import PATIENCE
+from qmp_exporter.core.process import HOST_WANTS
 from qmp_exporter.core.protocol import LateAnswer, Message, Protocol
 from qmp_exporter.core.session import Notice, Outcome, Session
 from qmp_exporter.core.vm import Vm
 from qmp_exporter.core.wire import BadMessage
+from qmp_exporter.daemon.host.network import NetworkReader
+from qmp_exporter.daemon.host.process import ProcessReader, peer_pid
 from qmp_exporter.daemon.monitor.connect_limiter import ConnectLimiter
 from qmp_exporter.daemon.monitor.link import Link, Unreachable, reason
 from qmp_exporter.daemon.monitor.managed_sockets import managing_tool
 from qmp_exporter.daemon.monitor.ownership import wrong_owner
-from qmp_exporter.daemon.monitor.process import peer_pid, read_process
 from qmp_exporter.daemon.selfstats import Selfstats
 
 LOOK_AGAIN = 1.0  # seconds between two looks at the socket file while backing off: a stat costs nobody anything
@@ -44,8 +45,15 @@ class Health(NamedTuple):
     retry_at: float | None = None  # when the next attempt is due; None while there is a session or an attempt
 
 
+class Shared(NamedTuple):
+    """What all watches have in common."""
+
+    limiter: ConnectLimiter
+    network: NetworkReader
+
+
 class Watch:
-    """`chance` yields numbers in [0, 1): the jitter of polls and of the back-off.  `limiter`: all share one."""
+    """`chance` yields numbers in [0, 1): the jitter of polls and of the back-off."""
 
     def __init__(
         self,
@@ -53,7 +61,7 @@ class Watch:
         dispatch: Dispatch,
         stats: Selfstats,
         chance: Callable[[], float],
-        limiter: ConnectLimiter | None = None,
+        shared: Shared | None = None,
     ) -> None:
         self.target = target
         self.vm = Vm(dispatch, time.time())
@@ -62,7 +70,7 @@ class Watch:
         self._stats = stats
         self._chance = chance
         self.session = self._new_session()
-        self._limiter = limiter or ConnectLimiter()
+        self._shared = shared or Shared(ConnectLimiter(), NetworkReader())
         self._wake = asyncio.Event()
         self._turn_at = float("inf")
         self._run_state_since: float | None = None
@@ -87,7 +95,7 @@ class Watch:
         self.health = self.health._replace(retry_at=None)
         self.session = self._new_session()
         try:
-            async with self._limiter.slot():
+            async with self._shared.limiter.slot():
                 self._leave_alone_what_is_not_ours()
                 link = Link(
                     self.target.socket,
@@ -182,15 +190,15 @@ class Watch:
             self._say_what_it_stopped_on(run_state.state, time.monotonic())
 
     async def _look_at_process(self, link: Link) -> None:
-        """Ask the host's kernel about QEMU's process as often as QEMU is polled.
-
-        Not in a thread: these files are made without waiting for the process, in a tenth of a millisecond.
-        """
-        pid = peer_pid(link.socket) if link.socket is not None and "process" not in self.target.disabled else None
-        while pid is not None:
-            threads = self.vm.facts[VCPUS].threads
-            self.vm.process(read_process(pid, threads), time.time())
-            await asyncio.sleep(self.target.poll_interval if threads else FIRST_LOOK)
+        """Ask the host's kernel about QEMU's process as often as QEMU is polled."""
+        pid = peer_pid(link.socket) if link.socket is not None and self.vm.host_parts else None
+        if pid is None:
+            return
+        reader = ProcessReader(pid, self.vm.host_parts, self._shared.network)
+        while True:
+            wants = self.vm.facts[HOST_WANTS]
+            self.vm.process(reader.read(wants, time.monotonic()), time.time())
+            await asyncio.sleep(self.target.poll_interval if wants.vcpus else FIRST_LOOK)
 
     def _leave_alone_what_is_not_ours(self) -> None:
         """Looked at before each attempt: a link may lead elsewhere by now."""

@@ -11,10 +11,10 @@ import structlog
 
 from qmp_exporter.catalog.identity import Identity
 from qmp_exporter.config import Listener
+from qmp_exporter.daemon.host.process import started
 from qmp_exporter.daemon.monitor.dial_in_watch import DialledIn, Mailbox
 from qmp_exporter.daemon.monitor.inbound import InboundConnection
 from qmp_exporter.daemon.monitor.link import Unreachable, reason
-from qmp_exporter.daemon.monitor.process import started
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.sources import DIAL_IN, Source

@@ -12,9 +12,10 @@ import structlog
 from qmp_exporter.catalog import CATALOG, without
 from qmp_exporter.config import Target
 from qmp_exporter.core.page import Page
+from qmp_exporter.daemon.host.network import NetworkReader
 from qmp_exporter.daemon.monitor.connect_limiter import ConnectLimiter
 from qmp_exporter.daemon.monitor.dial_in_watch import DialInWatch, DialledIn
-from qmp_exporter.daemon.monitor.watch import Watch
+from qmp_exporter.daemon.monitor.watch import Shared, Watch
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.sources import Collision, Source, Sources
 from qmp_exporter.runtime.cooperative import YieldBudget
@@ -34,7 +35,7 @@ class Fleet:
     def __init__(self, stats: Selfstats) -> None:
         self._stats = stats
         self._sources = Sources()
-        self._limiter = ConnectLimiter()
+        self._shared = Shared(ConnectLimiter(), NetworkReader())
         self._watches: dict[str, Watch] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -161,7 +162,7 @@ class Fleet:
             self._running[name] = self._group.create_task(_watch(watch, after=ended), name=f"watch {name}")
 
     def _begin(self, target: Target) -> Watch:
-        watch = self._watches[target.name] = _watch_of(target, self._stats, self._limiter)
+        watch = self._watches[target.name] = _watch_of(target, self._stats, self._shared)
         self.page.add(target.name, target.labels)
         self._render(watch)  # at once, so that no page lacks its qemu_up
         return watch
@@ -191,11 +192,11 @@ class Fleet:
         self._stats.count_collisions(collision.same for collision in collisions)
 
 
-def _watch_of(target: Target, stats: Selfstats, limiter: ConnectLimiter) -> Watch:
+def _watch_of(target: Target, stats: Selfstats, shared: Shared) -> Watch:
     dispatch = without(target.disabled, target.kvm_stats)
     if isinstance(target, DialledIn):
-        return DialInWatch(target, dispatch, stats, random.random)
-    return Watch(target, dispatch, stats, random.random, limiter)
+        return DialInWatch(target, dispatch, stats, random.random, shared)
+    return Watch(target, dispatch, stats, random.random, shared)
 
 
 async def _watch(watch: Watch, after: "asyncio.Task[None] | None") -> None:
