@@ -55,6 +55,7 @@ def series(disks: int) -> Counter[str]:
         vm.alive(query, 0.0)
         vm.reply(query, Raw(msgspec.json.encode(_reply(query, disks))), 0.0)
     vm.resynced(0.0)
+    vm.process_found(0.0)
     vm.process(PROCESS, 0.0)
     values = iter(vm.samples.values)  # in the order of the groups
     return Counter({group.name: sum(len(next(values)) for _ in group.families) for group in GROUPS.values()})

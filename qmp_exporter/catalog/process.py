@@ -4,9 +4,35 @@ from collections.abc import Iterable
 
 from qmp_exporter.catalog import cpu
 from qmp_exporter.catalog.cpu import VCPU
-from qmp_exporter.core.family import Group, Sample, Source, counter, gauge, host
-from qmp_exporter.core.process import Part, ProcessInfo
+from qmp_exporter.core.family import Group, Label, Sample, Source, counter, gauge, host, lifecycle
+from qmp_exporter.core.process import EXITED, FAILED, OOM_KILL, UNKNOWN, Part, ProcessInfo
 from qmp_exporter.core.vm_facts import VmFacts
+
+# Those that the kernel or somebody sends, and that end a process (signal(7)).
+SIGNALS = (
+    *(
+        "SIGABRT",
+        "SIGBUS",
+        "SIGFPE",
+        "SIGHUP",
+        "SIGILL",
+        "SIGINT",
+        "SIGKILL",
+        "SIGPIPE",
+        "SIGQUIT",
+        "SIGSEGV",
+        "SIGSYS",
+    ),
+    *("SIGTERM", "SIGTRAP", "SIGXCPU", "SIGXFSZ"),
+)
+LIKELY = (EXITED, FAILED, "SIGABRT", "SIGBUS", "SIGKILL", "SIGSEGV", OOM_KILL, UNKNOWN)
+HOW = Label(
+    "how",
+    "By its own will (failed: with a status that is not 0), by which signal, by the OOM killer in its own control "
+    "group; unknown before Linux 6.15, and where nobody waits for it.",
+    values=(EXITED, FAILED, *SIGNALS, OOM_KILL, UNKNOWN),
+    zero=(),
+)
 
 
 def of_process(part: Part, member: str) -> Source:
@@ -28,6 +54,14 @@ def vcpu_cpu_seconds(process: ProcessInfo | None, _facts: VmFacts) -> Iterable[S
 def vcpu_run_delay(process: ProcessInfo | None, _facts: VmFacts) -> Iterable[Sample]:
     for index, vcpu in process.vcpus.items() if process else ():
         yield (str(index),), vcpu.run_delay_seconds
+
+
+def at_zero(_payload: None, _facts: VmFacts) -> Iterable[Sample]:
+    return (((how,), 0) for how in LIKELY)
+
+
+def exited(how: str, _facts: VmFacts) -> Iterable[Sample]:
+    yield (how,), 1
 
 
 FAMILIES = (
@@ -88,6 +122,13 @@ FAMILIES = (
         "/proc by the thread ids of query-cpus-fast.",
         host("process", vcpu_run_delay),
         labels=(VCPU,),
+    ),
+    counter(
+        "qemu_process_exits_total",
+        "Times the QEMU process ended whose monitor had been connected, and how; absent where it is not on this host.",
+        lifecycle("process", at_zero),
+        lifecycle("exited", exited),
+        labels=(HOW,),
     ),
 )
 

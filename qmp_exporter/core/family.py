@@ -125,7 +125,7 @@ class StateUpdate(NamedTuple):
 ANY_EVENT = "any event"
 ANY_REPLY = "any reply"
 HOST = "the host"
-LIFECYCLE = ("watched", "monitor", "connected", "resynced", "disconnected")
+LIFECYCLE = ("watched", "monitor", "connected", "resynced", "disconnected", "process", "exited")
 
 
 def event(name: str, payload: type[P], read: Read[P]) -> Source:

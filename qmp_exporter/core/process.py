@@ -9,6 +9,10 @@ from .vm_facts import Slice
 Part = Literal["process", "threads", "cgroup", "network", "mounts"]  # what is read only where a row wants it
 
 
+# How a process ended, beside the names of the signals that kill.
+EXITED, FAILED, OOM_KILL, UNKNOWN = "exited", "failed", "oom-kill", "unknown"
+
+
 class ThreadInfo(NamedTuple):
     """A thread; times in seconds."""
 

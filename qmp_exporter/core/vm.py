@@ -73,6 +73,15 @@ class Vm:
         self._event_log.record("disconnected", self.samples, at)
         self.monitor("connecting", at)
 
+    def process_found(self, at: float) -> None:
+        """It is known which process of this host QEMU is."""
+        self._life("process", at)
+
+    def exited(self, how: str, at: float) -> None:
+        """That process has ended: one of the values of qemu_process_exits_total."""
+        self._life("exited", at, how)
+        self._event_log.record("exited", self.samples, at)
+
     # --- what it says
 
     def event(self, event: Event, at: float) -> Sequence[Effect]:

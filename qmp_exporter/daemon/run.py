@@ -138,8 +138,8 @@ def _raise_file_limit() -> int:
 
 
 def _is_enough(allowed: int, targets: int) -> bool:
-    """A descriptor for each monitor, and for all else; says so if it is not."""
-    wanted = targets + LIMITS.places + SPARE_FILES
+    """A descriptor for each monitor and for the process behind it, and for all else; says so if it is not."""
+    wanted = 2 * targets + LIMITS.places + SPARE_FILES
     if allowed == resource.RLIM_INFINITY or allowed >= wanted:
         return True
     log.warning(

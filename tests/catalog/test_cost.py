@@ -34,6 +34,7 @@ def with_disks(number: int, *cdroms: str) -> Story:
     story.answers("query-migrate", {})
     story.answers("query-block-jobs", [])
     story.answers("query-cpus-fast", [])
+    story.vm.process_found(story.now)
     story.vm.process(PROCESS, story.now)
     return story
 

@@ -13,7 +13,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
 
@@ -53,6 +53,12 @@ class Exporter:
             assert answer.status == 200
             assert answer.content_type == (OPENMETRICS.partition(";")[0] if openmetrics else "text/plain")
             return Page(await answer.text(), {"vm": self.vm.name, **self.vm.labels}, openmetrics=openmetrics)
+
+    async def target(self) -> dict[str, Any]:
+        """What the JSON says of the VM."""
+        async with self._client.get("/api/v1/targets") as answer:
+            targets = (await answer.json())["data"]["targets"]
+        return next(target for target in targets if target["vm"] == self.vm.name)
 
     async def shows(self, wrong: Callable[[Page], Iterable[str]], deadline: float = DEADLINE) -> Page:
         """-> the first page with which nothing is wrong"""

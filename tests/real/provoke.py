@@ -7,6 +7,7 @@ something to be undone, says so.
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -121,6 +122,12 @@ async def sigkill(qemu: Qemu) -> None:
     """No event at all."""
     qemu.kill()
     assert await qemu.ended() == -9
+
+
+async def sigsegv(qemu: Qemu) -> None:
+    """As by a bug of its own."""
+    os.kill(qemu.process.pid, signal.SIGSEGV)
+    assert await qemu.ended() == -signal.SIGSEGV
 
 
 async def power_off(qemu: Qemu) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import platform
 
 import pytest
 
@@ -9,6 +10,7 @@ import jobs
 import provoke
 import rfb
 from exporter import Vm, exporting
+from parts import missing
 from qmp_exporter.demo.machine import Cdrom, DataDisk, Machine, Vnc
 from qmp_exporter.demo.qemu import Qemu
 from recorder import recording
@@ -17,6 +19,7 @@ from waiting import awaited
 
 pytestmark = pytest.mark.real
 
+KERNEL = tuple(int(part) for part in platform.release().split(".")[:2])
 DOWN_WITHIN = 2.0  # seconds
 UP_WITHIN = 5.0
 AT_ONCE = 1.0
@@ -77,6 +80,30 @@ async def test_a_qemu_that_is_killed_amid_everything_leaves_no_gauge_behind(boot
         await provoke.sigkill(qemu)
     after = await exporter.says("qemu_up 0", absent=before.gauges())
     assert after.gauges() == set()
+
+
+@pytest.mark.parametrize(
+    ("ends", "how", "words"),
+    [
+        (lambda qemu: qemu.execute("quit"), "exited", "QEMU exited"),
+        (provoke.sigkill, "SIGKILL", "QEMU was killed by SIGKILL"),
+        (provoke.sigsegv, "SIGSEGV", "QEMU was killed by SIGSEGV"),
+    ],
+    ids=["quit", "SIGKILL", "SIGSEGV"],
+)
+async def test_how_a_qemu_ended_is_on_the_page_and_in_the_log(boot, watch, ends, how, words):
+    if KERNEL < (6, 15):
+        missing("Linux before 6.15 does not say how a process ended")
+    qemu = await boot(Machine())
+    exporter = await watch(qemu)
+    await exporter.says(f'qemu_process_exits_total{{how="exited"}} 0\nqemu_process_exits_total{{how="{how}"}} 0')
+    await ends(qemu)
+    page = await exporter.says(f'qemu_up 0\nqemu_process_exits_total{{how="{how}"}} 1')
+    assert sum(page.family("qemu_process_exits_total").values()) == 1
+    assert words in exporter.logged()
+    told = await exporter.target()
+    assert words in told["monitor"]["reason"]
+    assert {"how": how} in [event["labels"] for event in told["events"] if event["event"] == "exited"]
 
 
 async def test_a_qemu_that_hangs_is_up_but_does_not_answer(boot, watch):

@@ -57,8 +57,7 @@ class DialInWatch(Watch):
         super().__init__(target, dispatch, stats, chance, shared)
         self._line = target.line
 
-    async def run(self) -> None:
-        """Never returns; ends by being cancelled."""
+    async def _watch(self) -> None:
         while True:
             call = await self._line.answer()
             try:

@@ -15,11 +15,12 @@ from qmp_exporter.config import Target
 from qmp_exporter.core.backoff import LONGEST, delay
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.in_flight import PATIENCE
-from qmp_exporter.core.process import HOST_WANTS
+from qmp_exporter.core.process import EXITED, HOST_WANTS
 from qmp_exporter.core.protocol import LateAnswer, Message, Protocol
 from qmp_exporter.core.session import Notice, Outcome, Session
 from qmp_exporter.core.vm import Vm
 from qmp_exporter.core.wire import BadMessage
+from qmp_exporter.daemon.host.exits import ProcessExit
 from qmp_exporter.daemon.host.network import NetworkReader
 from qmp_exporter.daemon.host.process import ProcessReader, peer_pid
 from qmp_exporter.daemon.monitor.connect_limiter import ConnectLimiter
@@ -75,12 +76,18 @@ class Watch:
         self._turn_at = float("inf")
         self._run_state_since: float | None = None
         self._may_have_stopped = False  # said when it is known whose disk it was
+        self._ended = ""  # how the last process did, in words
+        self._afterwards = asyncio.TaskGroup()
         self._said_limited = False
         self._said_fault_at = float("-inf")
         self._log = log.bind(vm=target.name, socket=target.socket)
 
     async def run(self) -> None:
         """Never returns; ends by being cancelled."""
+        async with asyncio.TaskGroup() as self._afterwards:
+            await self._watch()
+
+    async def _watch(self) -> None:
         failures = 0
         while True:
             seen = self._socket_file()
@@ -118,10 +125,12 @@ class Watch:
     async def _converse(self, link: Link) -> None:
         """A session, from the negotiation to its end."""
         self._log.info("monitor connected", version=self.vm.facts.version)
+        self._ended = ""
+        process_exit = self._process_exit(link)
         try:
             self.health = Health(time.time())
             async with asyncio.TaskGroup() as group:
-                looking = group.create_task(self._look_at_process(link))
+                looking = group.create_task(self._look_at_process(link, process_exit))
                 await self._serve(link)
                 looking.cancel()
             announced = self.vm.facts.ending
@@ -129,7 +138,31 @@ class Watch:
             await link.close()
             self.health = Health(time.time(), A_BUG)
             self.session.end(self.health.since)
+            if process_exit is not None:
+                telling = self._afterwards.create_task(self._tell_exit(process_exit))
+                telling.add_done_callback(lambda _: process_exit.close())  # even where it never begins
         self._say_why_it_ended(link.error, announced=announced)
+
+    def _process_exit(self, link: Link) -> ProcessExit | None:
+        if link.socket is None or not self._dispatch.feeds("exited"):
+            return None
+        process_exit = ProcessExit.of_peer(link.socket, time.time())
+        if process_exit is not None:
+            self.vm.process_found(time.time())
+        return process_exit
+
+    async def _tell_exit(self, process_exit: ProcessExit) -> None:
+        """The monitor is lost; meanwhile the watch goes on, for QEMU may be there."""
+        told = await process_exit.wait()
+        if told is None:
+            return
+        self._ended = told.words
+        self.vm.exited(told.how, time.time())
+        self.health = self.health._replace(reason="; ".join(filter(None, (self.health.reason, told.words))))
+        if told.how == EXITED:
+            self._log.info("process ended", how=told.how, why=told.words)
+        else:
+            self._log.warning("process ended", how=told.how, why=told.words)
 
     async def _serve(self, link: Link) -> None:
         """Take a turn when it is time, until the session ends; when something was heard there is one at once."""
@@ -189,7 +222,7 @@ class Watch:
             self._may_have_stopped = False
             self._say_what_it_stopped_on(run_state.state, time.monotonic())
 
-    async def _look_at_process(self, link: Link) -> None:
+    async def _look_at_process(self, link: Link, process_exit: ProcessExit | None) -> None:
         """Ask the host's kernel about QEMU's process as often as QEMU is polled."""
         pid = peer_pid(link.socket) if link.socket is not None and self.vm.host_parts else None
         if pid is None:
@@ -198,6 +231,8 @@ class Watch:
         while True:
             wants = self.vm.facts[HOST_WANTS]
             self.vm.process(reader.read(wants, time.monotonic()), time.time())
+            if process_exit is not None:
+                process_exit.look()
             await asyncio.sleep(self.target.poll_interval if wants.vcpus else FIRST_LOOK)
 
     def _leave_alone_what_is_not_ours(self) -> None:
@@ -226,7 +261,7 @@ class Watch:
             self._log.warning("too many values of a label: the rest is counted as other")
 
     def _became(self, state: str, why: str) -> None:
-        self.health = self.health._replace(reason=why)
+        self.health = self.health._replace(reason="; ".join(filter(None, (why, self._ended))))
         if self.vm.monitor(state, time.time()):
             self._log.warning("monitor unreachable", state=state, why=why)
 
