@@ -14,6 +14,7 @@ from . import (
     device,
     display,
     guest,
+    guest_memory,
     job,
     kvm,
     memory,
@@ -31,6 +32,7 @@ GROUPS = {
         monitor.GROUP,
         vm.GROUP,
         guest.GROUP,
+        guest_memory.GROUP,
         memory.GROUP,
         migration.GROUP,
         device.GROUP,
@@ -70,7 +72,7 @@ def without(names: frozenset[str], kvm_stats: tuple[str, ...] = ()) -> Dispatch:
     return Dispatch(
         families,
         queries=(*queries, *kvm.queries(kvm_stats)),
-        updates=tuple(update for group in on for update in group.updates),
+        updates=tuple(dict.fromkeys(update for group in on for update in group.updates)),
         needs={
             family.name: vm.QUERY_STATUS for group in GROUPS.values() if group.of_a_machine for family in group.families
         },

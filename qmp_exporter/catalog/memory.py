@@ -28,13 +28,18 @@ class BalloonState:
 
 
 BALLOON = Slice(BalloonState)
+OF_PROXMOX = (  # what its QEMU adds to query-balloon
+    *("total_mem", "free_mem", "mem_swapped_in", "mem_swapped_out", "major_page_faults", "minor_page_faults"),
+    "last_update",
+)
 
 # Without a balloon it is an error to ask, so it is asked once; where there is one each poll, since migration moves it
 # without an event.
 QUERY_BALLOON = Query(
     "query-balloon",
     Balloon,
-    example={"actual": 1},
+    example={"actual": 1, **dict.fromkeys(OF_PROXMOX, 1)},
+    at_rest={"actual": 1},
     after=("BALLOON_CHANGE",),
     spacing=1.0,
     poll_while=lambda facts: facts[BALLOON].is_there,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from qmp_exporter.catalog import ALWAYS, CATALOG, GROUPS, OPTIONAL, without
 from qmp_exporter.catalog.cost import costs
 from qmp_exporter.catalog.own_metrics import OWN
-from qmp_exporter.core.family import ANY_EVENT, ANY_REPLY, HOST, LIFECYCLE, Family, Label
+from qmp_exporter.core.family import ANY_EVENT, ANY_REPLY, HOST, LIFECYCLE, Family, Label, Query
 
 _INTRODUCTION = """# Metrics
 
@@ -131,11 +131,18 @@ def _zero(label: Label) -> str:
     return " ".join(f"`{value}`" for value in label.zero)
 
 
+def _arguments(query: Query) -> str:
+    """As they are sent; where they depend on the VM, the expression that they match."""
+    if query.arguments_of is not None:
+        return f"matching `{query.arguments_of.shape.pattern.decode()}`"
+    return f"`{query.arguments.decode()}`" if query.arguments else ""
+
+
 def _queries() -> Iterator[str]:
     yield "## What is asked\n"
     yield "`query-commands` once per connection, and of these what QEMU has; nothing else is ever sent.\n"
-    yield "| Command | When | And after |"
-    yield "|---|---|---|"
+    yield "| Command | Arguments | When | And after |"
+    yield "|---|---|---|---|"
     when = {
         "event": "when needed",
         "connect": "at connect",
@@ -148,5 +155,5 @@ def _queries() -> Iterator[str]:
         of = f" of {query.of}" if query.of else ""
         asked = when[query.every] + (poll_now if query.poll_while else "")
         since = f", from QEMU {'.'.join(map(str, query.since))}" if query.since else ""
-        yield f"| `{query.command}`{of} | {asked}{since} | {after} |"
+        yield f"| `{query.command}`{of} | {_arguments(query)} | {asked}{since} | {after} |"
     yield ""

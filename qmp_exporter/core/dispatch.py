@@ -7,6 +7,7 @@ from typing import Annotated, Any, NamedTuple, get_origin
 import msgspec
 from msgspec import Meta, Raw
 
+from .allow_list import AllowList
 from .effects import Effect
 from .event_log import Sources
 from .family import ANY_EVENT, ANY_REPLY, HOST, LIFECYCLE, Family, Labels, Query, Read, Sample, StateUpdate, Update
@@ -62,6 +63,7 @@ class Dispatch:
         self.families = families
         self.queries = queries
         self.commands = frozenset(query.command for query in (QUERY_COMMANDS, *queries))
+        self.allowed = AllowList((QUERY_COMMANDS, *queries))
         self._replies = frozenset(query.reply for query in (QUERY_COMMANDS, *queries))
         self.host_parts = frozenset(source.part for family in families for source in family.sources if source.part)
         self._check_names()

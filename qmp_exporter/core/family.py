@@ -62,6 +62,17 @@ LE = Label("le", "Upper bound of a bucket, in the unit of the metric.", limit=No
 Cadence = Literal["event", "connect", "poll", "slow"]
 
 
+class ArgumentsOf(NamedTuple):
+    """Arguments that name something of the VM.
+
+    `make` makes them of what is known of the VM.  That comes from its monitor: the allow-list has `shape`, which they
+    match as a whole, whatever the monitor said.
+    """
+
+    shape: re.Pattern[bytes]
+    make: Callable[[VmFacts], bytes]
+
+
 @dataclass(frozen=True, slots=True, eq=False)  # one of a kind: hashed as itself, which is cheap
 class Query:
     """A command that may be sent to a monitor.  The catalog's queries are the allow-list: nothing else leaves.
@@ -70,13 +81,14 @@ class Query:
     or tell what hardly changes; `event`: only after an event.  `often_while`: asked with each poll as long as this
     holds.
     `after`: events that this query settles; a reply that one of them overtook is dropped and asked again.
-    `needed_when`: those events make us ask only where this holds.
+    `needed_when`: asked only where this holds, at the event or the poll and when it is sent.
     `spacing`: seconds from the answer to the next query at least, so that a storm of events costs QEMU's main loop
     little; where an answer took long it is more (see QueryScheduler).
     `reads_images`: it looks at image files in QEMU's main loop, which takes the longer the more of them a disk has.
     `instead_of_newer`: not sent where QEMU has that newer command.  `since`: not sent to a QEMU before this one.
     `example`: a reply with every member that is read; `at_rest`: that of a VM in which nothing goes on, if it differs.
-    `arguments`: a JSON object.  `of`: what tells it from others that ask the same command for something else.
+    `arguments`: a JSON object.  `arguments_of`: the same where it depends on the VM.
+    `of`: what tells it from others that ask the same command for something else.
     """
 
     command: str
@@ -92,12 +104,17 @@ class Query:
     reads_images: bool = False
     since: tuple[int, ...] = ()
     arguments: bytes = b""
+    arguments_of: ArgumentsOf | None = None
     of: str = ""
 
     @property
     def reply(self) -> str:
         """What its reply is called where rows are fed: the command, and of what where there are several."""
         return f"{self.command} of {self.of}" if self.of else self.command
+
+    def arguments_for(self, facts: VmFacts) -> bytes:
+        """As they are sent to this VM; empty where there are none."""
+        return self.arguments_of.make(facts) if self.arguments_of else self.arguments
 
 
 class Source(NamedTuple):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from msgspec import Raw
 
+from .allow_list import AllowList
 from .family import Query
 from .lines import Lines
 from .wire import BadMessage, Event, Failure, Greeting, Reply, decode, excerpt
@@ -73,8 +74,8 @@ class Protocol:
         "is_open",
     )
 
-    def __init__(self, allowed: frozenset[str], now: float, max_line: int = MAX_LINE) -> None:
-        """`allowed`: commands that may be sent, beside qmp_capabilities; `now`: when the attempt to connect begins."""
+    def __init__(self, allowed: AllowList, now: float, max_line: int = MAX_LINE) -> None:
+        """`allowed`: what may be sent, beside qmp_capabilities; `now`: when the attempt to connect begins."""
         self._allowed = allowed
         self._lines = Lines(max_line)
         self._asked: dict[int, tuple[Query, float]] = {}
@@ -85,8 +86,8 @@ class Protocol:
         self.deadline: float | None = now + GREETING_DEADLINE
         self.is_open = False
 
-    def allow(self, allowed: frozenset[str], max_line: int = MAX_LINE) -> None:
-        """From now on these commands may be sent, and lines may be as long."""
+    def allow(self, allowed: AllowList, max_line: int = MAX_LINE) -> None:
+        """From now on this may be sent, and lines may be as long."""
         self._allowed = allowed
         self._lines.limit = max_line
 
@@ -157,15 +158,16 @@ class Protocol:
 
     # --- what goes out
 
-    def ask(self, query: Query, now: float) -> None:
-        """Put a query among the bytes to send.
+    def ask(self, query: Query, now: float, arguments: bytes | None = None) -> None:
+        """Put a query among the bytes to send.  `arguments`: None for those that it always has.
 
         :raise NotAllowed: it is not on the allow-list.
         """
-        if query is not CAPABILITIES and query.command not in self._allowed:
-            raise NotAllowed(query.command)
-        arguments = b', "arguments": ' + query.arguments if query.arguments else b""
-        self._unsent.append(b'{"execute": "%s", "id": %d%s}' % (query.command.encode(), self._next_id, arguments))
+        arguments = query.arguments if arguments is None else arguments
+        if query is not CAPABILITIES and not self._allowed.allows(query.command, arguments):
+            raise NotAllowed(f"{query.command} {arguments.decode(errors='replace')}".rstrip())
+        rest = b', "arguments": ' + arguments if arguments else b""
+        self._unsent.append(b'{"execute": "%s", "id": %d%s}' % (query.command.encode(), self._next_id, rest))
         self.sent(query, self._next_id, now)
 
     def sent(self, query: Query, identifier: int, now: float) -> None:

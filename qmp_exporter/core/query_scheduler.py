@@ -131,8 +131,11 @@ class QueryScheduler:
             return None
         turns = (self._urgent, self._wanted) if self._follow_ups < MAX_FOLLOW_UPS else (self._wanted, self._urgent)
         for queries in turns:
-            for query in queries:
-                if now >= self._ready_at(query):
+            for query in tuple(queries):
+                if not self._is_needed(query):
+                    del queries[query]
+                    self._done(query)
+                elif now >= self._ready_at(query):
                     self._follow_ups = self._follow_ups + 1 if queries is self._urgent else 0
                     self.ask(query, now)
                     return query

@@ -74,13 +74,13 @@ class _Player:
 
     def __init__(self, vm: Vm, commands: Collection[str]) -> None:
         self.session = Session(vm, poll_interval=inf, chance=0.0)
-        self._protocol = Protocol(vm.commands, now=0.0)
+        self._protocol = Protocol(vm.allowed, now=0.0)
         self._commands = commands
-        self._queries = {_asks(query): query for query in vm.queries if not query.instead_of_newer}
+        self._queries = tuple(query for query in vm.queries if not query.instead_of_newer)
 
     def asks(self, sent: _Sent, now: float) -> None:
         """What is no query of ours is matched with its answer all the same, which is then left out."""
-        query = self._queries.get((sent.execute, _canonical(sent.arguments)))
+        query = next((query for query in self._queries if _asks(query, sent)), None)
         if query is not None:
             self.session.scheduler.ask(query, now)
         self._protocol.sent(query or Query(sent.execute, object), sent.id, now)
@@ -97,15 +97,20 @@ class _Player:
         return [notice for notice in notices if isinstance(notice, BadMessage)]
 
     def _is_ours(self, query: Query) -> bool:
-        return query in self._queries.values()
+        return query in self._queries
 
 
-def _asks(query: Query) -> tuple[str, bytes]:
-    """What tells a query from others on the wire."""
-    return query.command, _canonical(_decode_arguments(query.arguments) if query.arguments else {})
+def _asks(query: Query, sent: _Sent) -> bool:
+    """What was sent is this query."""
+    if query.command != sent.execute:
+        return False
+    if query.arguments_of is not None:
+        return query.arguments_of.shape.fullmatch(_canonical(sent.arguments)) is not None
+    return sent.arguments == (_decode_arguments(query.arguments) if query.arguments else {})
 
 
 def _canonical(arguments: dict[str, Any]) -> bytes:
+    """As those that depend on the VM are sent."""
     return msgspec.json.encode(arguments, order="sorted")
 
 

@@ -40,6 +40,7 @@ class Turn(NamedTuple):
     """A query to send now, what there is to be told, and when the next turn is due on the clock of `now`."""
 
     query: Query | None
+    arguments: bytes  # of the query
     notices: Sequence[Notice]
     due: float
 
@@ -77,7 +78,8 @@ class Session:
         if self.scheduler.in_flight.take_hang(now):
             self.vm.monitor("hung", at)
         query = self.scheduler.next(now)
-        return Turn(query, notices, now + self.scheduler.due(now))
+        arguments = query.arguments_for(self.vm.facts) if query else b""
+        return Turn(query, arguments, notices, now + self.scheduler.due(now))
 
     def end(self, at: float) -> None:
         """The connection is lost, or there never was one."""

@@ -26,7 +26,7 @@ class Vm:
 
     def __init__(self, dispatch: Dispatch, at: float) -> None:
         self._dispatch = dispatch
-        self.queries, self.commands = dispatch.queries, dispatch.commands
+        self.queries, self.allowed = dispatch.queries, dispatch.allowed
         self.host_parts = dispatch.host_parts
         self._every_event = dispatch.every_event  # looked up once: it is on the way of every event
         self._same = SameEvents(dispatch)

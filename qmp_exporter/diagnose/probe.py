@@ -93,7 +93,7 @@ class Probe:
         self._answered = asyncio.Event()
         self.link = Link(
             target.socket,
-            Protocol(dispatch.commands, time.monotonic()),
+            Protocol(dispatch.allowed, time.monotonic()),
             receive=self._receive,
             ended=self._answered.set,
         )
@@ -139,7 +139,7 @@ class Probe:
     async def _ask(self, query: Query) -> bool:
         self._outcome = None
         self._answered.clear()
-        self.link.ask(query)
+        self.link.ask(query, query.arguments_for(self.vm.facts))
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._answered.wait()

@@ -12,6 +12,13 @@ from qmp_exporter.simulator.wire import Json, QmpError, Request
 _JSON_TYPES: dict[type, str] = {str: "string", bool: "boolean", int: "integer"}
 
 
+_NOT_REPORTED = 2**64 - 1  # by a guest that nobody asked
+_STATS = (
+    *("stat-swap-in", "stat-swap-out", "stat-major-faults", "stat-minor-faults", "stat-free-memory"),
+    *("stat-total-memory", "stat-available-memory", "stat-disk-caches", "stat-htlb-pgalloc", "stat-htlb-pgfail"),
+)
+
+
 class Command(NamedTuple):
     """What answers a command, and the arguments it takes: name -> type, those without `?` required."""
 
@@ -87,6 +94,23 @@ def _query_balloon(vm: SimulatedVm, _: Json) -> Json:
     if vm.balloon is None:
         raise QmpError("No balloon device has been activated", "DeviceNotActive")
     return {"actual": vm.balloon}
+
+
+def _qom_list(vm: SimulatedVm, arguments: Json) -> list[Json]:
+    """Of what users plugged in, the balloon, which is what is asked for."""
+    devices = {"/machine/peripheral": ["balloon0"] if vm.balloon is not None else [], "/machine/peripheral-anon": []}
+    if arguments["path"] not in devices:
+        raise QmpError(f"Device '{arguments['path']}' not found", "DeviceNotFound")
+    found = [{"name": name, "type": "child<virtio-balloon-pci>"} for name in devices[arguments["path"]]]
+    return [{"name": "type", "type": "string"}, *found]
+
+
+def _qom_get(vm: SimulatedVm, arguments: Json) -> Json:
+    if vm.balloon is None or arguments["path"] != "/machine/peripheral/balloon0":
+        raise QmpError(f"Device '{arguments['path']}' not found", "DeviceNotFound")
+    if arguments["property"] != "guest-stats":
+        raise QmpError(f"Property 'virtio-balloon-pci.{arguments['property']}' not found")
+    return {"stats": dict.fromkeys(_STATS, _NOT_REPORTED), "last-update": 0}
 
 
 def _query_cpus_fast(vm: SimulatedVm, _: Json) -> list[Json]:
@@ -202,6 +226,8 @@ COMMANDS: dict[str, Command] = {
     "query-vnc": Command(_query_vnc),
     "query-spice": Command(_query_spice),
     "query-balloon": Command(_query_balloon),
+    "qom-list": Command(_qom_list, {"path": str}),
+    "qom-get": Command(_qom_get, {"path": str, "property": str}),
     "query-cpus-fast": Command(_query_cpus_fast),
     "query-memory-size-summary": Command(lambda vm, _: {"base-memory": vm.memory, "plugged-memory": 0}),
     "query-migrate": Command(lambda vm, _: vm.migration),

@@ -41,7 +41,9 @@ def test_a_recorded_session_tells_the_same_without_a_group_but_for_that_group(gr
 def test_every_group_that_can_be_recorded_is_in_some_session(everything):
     """What the recordings do not have cannot be seen to be gone: no process, no armed histogram, no KVM."""
     seen = {GROUP_OF[name] for session in everything.values() for name in session}
-    assert set(GROUPS) - seen == {"process", "threads", "cgroup", "network", "block_latency", "kvm"}
+    assert set(GROUPS) - seen == {
+        *("process", "threads", "cgroup", "network", "guest_memory", "block_latency", "kvm"),
+    }
 
 
 def test_all_groups_off_leave_whether_it_is_there_and_who_it_is():
@@ -70,7 +72,9 @@ def test_all_groups_off_leave_whether_it_is_there_and_who_it_is():
             {"query-name", "query-cpus-fast", "query-iothreads"},
         ),
         ({"guest"}, set()),
-        ({"memory"}, {"query-balloon", "query-memory-size-summary"}),
+        ({"memory"}, {"query-memory-size-summary"}),
+        ({"guest_memory"}, {"qom-list", "qom-get"}),
+        ({"memory", "guest_memory"}, {"query-balloon", "query-memory-size-summary", "qom-list", "qom-get"}),
         ({"migration"}, {"query-migrate"}),
         ({"device"}, {"query-chardev", "query-pr-managers"}),
     ],

@@ -1,11 +1,14 @@
 """Bytes of a monitor, cut anywhere -> its messages; the handshake, the ids of queries and what may be sent."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qmp_exporter.catalog.vm import QUERY_NAME, QUERY_STATUS, QUERY_UUID
-from qmp_exporter.core.family import Query
+from qmp_exporter.core.allow_list import AllowList
+from qmp_exporter.core.family import ArgumentsOf, Query
 from qmp_exporter.core.protocol import (
     FIRST_WORDS,
     GREETING_DEADLINE,
@@ -23,7 +26,13 @@ GREETING = (
     b'{"QMP": {"version": {"qemu": {"micro": 2, "minor": 0, "major": 10}, "package": ""}, "capabilities": []}}\r\n'
 )
 NEGOTIATED = b'{"return": {}, "id": 0}\r\n'
-ALLOWED = frozenset({"query-status", "query-name"})
+FLAT = Query("query-name", dict, arguments=b'{"flat": true}')
+OF_A_DISK = Query(
+    "qom-get",
+    dict,
+    arguments_of=ArgumentsOf(re.compile(rb'\{"path":"/disks/[a-z0-9]+"\}'), lambda _facts: b'{"path":"/disks/a"}'),
+)
+ALLOWED = AllowList((QUERY_STATUS, QUERY_NAME, FLAT, OF_A_DISK))
 
 
 @pytest.fixture
@@ -108,7 +117,7 @@ def test_a_second_greeting_is_no_message_that_a_monitor_sends(opened):
 def test_a_query_is_one_line_without_a_newline_and_with_its_arguments(opened):
     opened.ask(QUERY_STATUS, 100.0)
     assert opened.take_bytes_to_send() == b'{"execute": "query-status", "id": 1}'
-    opened.ask(Query("query-name", dict, arguments=b'{"flat": true}'), 100.0)
+    opened.ask(FLAT, 100.0)
     assert opened.take_bytes_to_send() == b'{"execute": "query-name", "id": 2, "arguments": {"flat": true}}'
 
 
@@ -119,8 +128,33 @@ def test_what_is_not_allowed_is_never_among_the_bytes_to_send(opened, command):
     assert opened.take_bytes_to_send() == b""
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        Query("query-status", dict, arguments=b'{"x": 1}'),
+        Query("query-name", dict, arguments=b'{"flat": false}'),
+        Query("qom-get", dict, arguments=b'{"path":"/disks/a"}, "x": {'),
+        Query("qom-get", dict, arguments=b'{"path":"/disks/a","property":"secret"}'),
+        Query("qom-get", dict, arguments=b'{"path":"/disks/A"}\n'),
+        Query("qom-get", dict),
+    ],
+    ids=lambda query: query.arguments.decode(),
+)
+def test_an_allowed_command_with_other_arguments_is_never_among_the_bytes_to_send(opened, query):
+    with pytest.raises(NotAllowed, match=query.command):
+        opened.ask(query, 100.0)
+    assert opened.take_bytes_to_send() == b""
+
+
+def test_arguments_that_depend_on_the_vm_are_sent_if_they_have_the_shape(opened):
+    opened.ask(OF_A_DISK, 100.0, b'{"path":"/disks/b7"}')
+    assert opened.take_bytes_to_send() == b'{"execute": "qom-get", "id": 1, "arguments": {"path":"/disks/b7"}}'
+    with pytest.raises(NotAllowed, match="/secrets"):
+        opened.ask(OF_A_DISK, 100.0, b'{"path":"/secrets/b7"}')
+
+
 def test_what_is_allowed_later_can_be_sent_from_then_on(opened):
-    opened.allow(frozenset({"query-uuid"}))
+    opened.allow(AllowList((QUERY_UUID,)))
     opened.ask(QUERY_UUID, 100.0)
     assert b"query-uuid" in opened.take_bytes_to_send()
 

@@ -107,6 +107,7 @@ class Model:
 
 
 AT_REST = {
+    "qom-list": [],
     "query-iothreads": [],
     "query-blockstats": [],
     "query-block-jobs": [],
@@ -138,7 +139,7 @@ class Play:
     def ask(self, _number: int) -> None:
         """The next query is sent, and QEMU makes its answer at once; it may arrive later."""
         if self.answered is None and (query := self.story.session.scheduler.next(self.story.now)):
-            self.answered = query.command, self.model.answer(query.command)
+            self.answered = query.reply, self.model.answer(query.command)
 
     def hear(self, _number: int) -> None:
         """An event arrives."""

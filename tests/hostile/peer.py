@@ -35,7 +35,7 @@ class Peer:
         self.asked: list[tuple[str, int]] = []  # what has no answer yet: a command and its id
         self.taken = 0  # messages that were good
         self.bad = 0
-        self.protocol = Protocol(CATALOG.commands, self.now)
+        self.protocol = Protocol(CATALOG.allowed, self.now)
 
     @property
     def vm(self):
@@ -80,7 +80,7 @@ class Peer:
         if not self.open:
             self.vm.monitor("error", time.time())
         self.watch.session = self.watch._new_session()
-        self.protocol = Protocol(CATALOG.commands, self.now)
+        self.protocol = Protocol(CATALOG.allowed, self.now)
         self.asked.clear()
 
     def _keep(self, sent: bytes) -> None:

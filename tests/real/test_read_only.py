@@ -23,6 +23,7 @@ ALLOWED = {
     "query-chardev",
     "query-commands",
     "query-cpus-fast",
+    "query-iothreads",
     "query-memory-size-summary",
     "query-migrate",
     "query-name",

@@ -72,7 +72,7 @@ class DialInWatch(Watch):
         """Hear what the VM has said since it dialled in, and from here on all that it says."""
         self.session = self._new_session()
         said = call.attach(
-            self._dispatch.commands,
+            self._dispatch.allowed,
             receive=lambda messages: self._receive(call.link, messages),
             ended=self._wake.set,
         )

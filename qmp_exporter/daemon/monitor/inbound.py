@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from qmp_exporter.catalog.identity import Identity, name_in, uuid_in
 from qmp_exporter.catalog.vm import QUERY_NAME, QUERY_UUID
+from qmp_exporter.core.allow_list import AllowList
 from qmp_exporter.core.family import Query
 from qmp_exporter.core.protocol import Answer, Message, Protocol
 from qmp_exporter.core.wire import BadMessage, Event, Greeting
@@ -36,7 +37,7 @@ class InboundConnection:
         self._answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._answer.cancel()  # nothing is asked yet
         self._ended: Callable[[], None] = lambda: None
-        allowed = frozenset({QUERY_NAME.command, QUERY_UUID.command})
+        allowed = AllowList((QUERY_NAME, QUERY_UUID))
         self.link = Link(
             connection,
             Protocol(allowed, time.monotonic(), MAX_LINE),
@@ -61,7 +62,7 @@ class InboundConnection:
 
     def attach(
         self,
-        allowed: frozenset[str],
+        allowed: AllowList,
         *,
         receive: Callable[[list[Message]], None],
         ended: Callable[[], None],

@@ -137,12 +137,12 @@ class Link(QMPClient):
         """The connection's own, while there is one; to look at, not to use."""
         return self._writer.get_extra_info("socket") if self._writer is not None else None
 
-    def ask(self, query: Query) -> None:
-        """Send a query; its answer is received like everything else.
+    def ask(self, query: Query, arguments: bytes | None = None) -> None:
+        """Send a query, with its own arguments or with these; its answer is received like everything else.
 
         :raise NotAllowed: it is not on the allow-list.
         """
-        self.protocol.ask(query, time.monotonic())
+        self.protocol.ask(query, time.monotonic(), arguments)
         self._flush()
 
     async def close(self) -> None:

@@ -106,7 +106,7 @@ class Watch:
                 self._leave_alone_what_is_not_ours()
                 link = Link(
                     self.target.socket,
-                    Protocol(self._dispatch.commands, time.monotonic()),
+                    Protocol(self._dispatch.allowed, time.monotonic()),
                     receive=lambda messages: self._receive(link, messages),
                     ended=self._wake.set,
                 )
@@ -184,7 +184,7 @@ class Watch:
         turn = self.session.turn(time.time(), time.monotonic())
         self._note(turn.notices)
         if turn.query is not None:
-            link.ask(turn.query)
+            link.ask(turn.query, turn.arguments)
         return turn.due
 
     def _note(self, notices: Iterable[Notice]) -> None:

@@ -14,8 +14,10 @@ import pytest
 from qemu.qmp import QMPClient, qmp_client
 from qemu.qmp import protocol as library
 
+from qmp_exporter.catalog.disk import QUERY_BLOCK
 from qmp_exporter.catalog.vm import QUERY_STATUS
 from qmp_exporter.core import protocol
+from qmp_exporter.core.allow_list import AllowList
 from qmp_exporter.core.family import Query
 from qmp_exporter.core.protocol import MAX_LINE, Answer, Message, NotAllowed, Protocol
 from qmp_exporter.core.wire import BadMessage, Event, Greeting
@@ -25,7 +27,7 @@ from qmp_exporter.simulator import Monitor, SimulatedVm
 from qmp_exporter.simulator.faults import EarlyEvents, Endless, Garbage, HangUp, NoGreeting
 from watching import eventually
 
-ALLOWED = frozenset({"query-status", "query-block"})
+ALLOWED = AllowList((QUERY_STATUS, QUERY_BLOCK))
 GREETING = (
     b'{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}\r\n'
 )

@@ -345,7 +345,7 @@ async def test_query_block_can_be_switched_off_and_disks_still_have_their_names(
 
 
 async def test_a_group_that_is_switched_off_is_neither_shown_nor_asked_for(monitor: Monitor, watch: Start) -> None:
-    page = watch(poll=0.05, disabled=frozenset({"display", "memory", "block_stats"}))
+    page = watch(poll=0.05, disabled=frozenset({"display", "memory", "guest_memory", "block_stats"}))
     await page.says("qemu_up")
     monitor.vm.io_error(monitor.vm.blocks[0].id, "write", "stop")
     await page.says('qemu_vm_state{state="io-error"}')
