@@ -4,7 +4,7 @@ The text equals what prometheus_client writes for the same samples, in both form
 (https://prometheus.io/docs/instrumenting/exposition_formats/) and OpenMetrics 1.0.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import NamedTuple
 
 from .family import Family, Labels, printable
@@ -91,10 +91,13 @@ class Page:
         samples.dirty.clear()
         self.version += 1
 
-    def parts(self, *, openmetrics: bool = False) -> Iterator[bytes]:
-        """The page of the VMs, family by family, without the `# EOF` that ends an OpenMetrics exposition."""
-        for headers, chunks in zip(self._headers, self._chunks, strict=True):
-            if chunks:
+    def parts(self, *, openmetrics: bool = False, families: Container[int] | None = None) -> Iterator[bytes]:
+        """The page of the VMs, family by family, without the `# EOF` that ends an OpenMetrics exposition.
+
+        `families`: which of them, by their index; None: all.
+        """
+        for index, (headers, chunks) in enumerate(zip(self._headers, self._chunks, strict=True)):
+            if chunks and (families is None or index in families):
                 texts = (headers[openmetrics], *chunks.values())
                 for first in range(0, len(texts), PART):
                     yield b"".join(texts[first : first + PART])

@@ -1,6 +1,10 @@
 """A real QEMU, the exporter, a real Prometheus -> series that can be queried, pages that its tools accept."""
 
+import re
+from pathlib import Path
+
 import pytest
+import yaml
 
 import jobs
 import provoke
@@ -55,6 +59,23 @@ async def test_prometheus_scrapes_it_and_sees_the_first_error_as_an_increase(boo
         await prometheus.finds(f"{errors} == 1")
         (target,) = await prometheus.targets()
         assert (target["health"], target["lastError"]) == ("up", "")
+
+
+async def test_two_jobs_share_one_exporter_as_documented(boot, short_path):
+    text = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(scrape_configs:\n.*?)^```", text, re.MULTILINE | re.DOTALL)
+    settings = {job["job_name"]: {"params": job["params"]} for job in yaml.safe_load(block)["scrape_configs"]}
+    qemu = await boot(Machine())
+    address = f"127.0.0.1:{free_port()}"
+    async with (
+        exporting(short_path, Vm("web01", qemu.monitor), address=address, poll="1s"),
+        scraping(short_path, address, jobs=settings) as prometheus,
+    ):
+        await prometheus.finds('qemu_up{job="qmp-exporter"} == 1')
+        await prometheus.finds('qmp_exporter_build_info{job="qmp-exporter"}')
+        await prometheus.finds('qemu_emulator_cpu_seconds_total{job="qmp-exporter-slow"}')
+        assert await prometheus.query('qemu_emulator_cpu_seconds_total{job="qmp-exporter"}') == []
+        assert await prometheus.query('{job="qmp-exporter-slow",__name__=~"qemu_up|qmp_.*"}') == []
 
 
 async def test_promtool_and_the_openmetrics_parser_accept_the_page_of_a_vm_in_trouble(boot, watch):

@@ -22,7 +22,8 @@ ENDPOINTS = (
     Endpoint(
         METRICS,
         READ,
-        "The metrics, in Prometheus' text format or in OpenMetrics; `--web.telemetry-path` puts them elsewhere.",
+        "The metrics, in Prometheus' text format or in OpenMetrics; `--web.telemetry-path` puts them elsewhere. "
+        "With `?collect[]=GROUP` only those groups, with `?exclude[]=GROUP` all but those; 400 for an unknown one.",
     ),
     Endpoint(PAGE, READ, "The page for people."),
     Endpoint("/api/v1/targets", READ, "What the page shows, in JSON."),

@@ -2,16 +2,20 @@
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
+from itertools import accumulate
 from typing import NamedTuple
 
 from isal import isal_zlib
 
+from qmp_exporter.catalog import GROUPS
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.runtime.cooperative import YieldBudget
 
 LEVEL = 1  # isal's; its level 0 is no faster and leaves half as much again, level 3 takes six times as long
+MAX_PACKED = 4  # pages that are kept for who asks for the same again: two formats, a fast and a slow job
+OWN = "exporter"  # what the group of the exporter's own metrics is called here
 GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\x04\xff"  # RFC 1952: deflate, no name, no time, the fastest, of any system
 
 
@@ -24,6 +28,41 @@ class _Packed(NamedTuple):
     size: int  # of what is in it
 
 
+class Selection(NamedTuple):
+    """What somebody wants of the page: families of the VMs by their index (None: all), and the exporter's own."""
+
+    families: frozenset[int] | None
+    own: bool
+
+
+ALL = Selection(None, own=True)
+
+
+def selection(collect: Collection[str], exclude: Collection[str]) -> Selection:
+    """The groups that are asked for, by the convention of node_exporter: these only, or all but these.
+
+    :raise ValueError: a group that there is not, or both.
+    """
+    if collect and exclude:
+        raise ValueError("collect[] and exclude[] exclude each other")
+    if unknown := sorted({*collect, *exclude} - FAMILIES_OF.keys() - {OWN}):
+        raise ValueError(f"unknown group {', '.join(unknown)}; wanted one of {', '.join((*FAMILIES_OF, OWN))}")
+    if not collect and not exclude:
+        return ALL
+    names = frozenset(collect) or {*FAMILIES_OF, OWN}.difference(exclude)
+    families = (index for name in names - {OWN} for index in FAMILIES_OF[name])
+    return Selection(frozenset(families), own=OWN in names)
+
+
+def _families_of() -> dict[str, range]:
+    """By the name of a group, where its families stand in the catalog."""
+    ends = accumulate(len(group.families) for group in GROUPS.values())
+    return {name: range(end - len(GROUPS[name].families), end) for name, end in zip(GROUPS, ends, strict=True)}
+
+
+FAMILIES_OF = _families_of()
+
+
 class Exposition:
     """Makes one page at a time; those who ask meanwhile wait, and share what has not changed by then."""
 
@@ -31,26 +70,29 @@ class Exposition:
         self._fleet = fleet
         self._stats = stats
         self._lock = asyncio.Lock()
-        self._packed: dict[bool, _Packed] = {}
+        self._packed: dict[tuple[bool, Selection], _Packed] = {}
 
-    async def page(self, *, openmetrics: bool, compressed: bool) -> bytes:
+    async def page(self, *, openmetrics: bool, compressed: bool, wanted: Selection = ALL) -> bytes:
         async with self._lock:
             await self._fleet.refresh()
-            own = self._stats.text(openmetrics=openmetrics)
+            own = self._stats.text(openmetrics=openmetrics) if wanted.own else b"# EOF\n" if openmetrics else b""
             if not compressed:
-                return b"".join([*[part async for part in self._parts(openmetrics=openmetrics)], own])
-            packed = self._packed.get(openmetrics)
+                return b"".join([*[part async for part in self._parts(wanted, openmetrics=openmetrics)], own])
+            packed = self._packed.pop((openmetrics, wanted), None)
             if packed is None or packed.version != self._fleet.page.version:
-                packed = self._packed[openmetrics] = await self._pack(openmetrics=openmetrics)
+                packed = await self._pack(wanted, openmetrics=openmetrics)
+            self._packed[openmetrics, wanted] = packed
+            if len(self._packed) > MAX_PACKED:
+                del self._packed[next(iter(self._packed))]
         return _completed(packed, own)
 
-    async def _parts(self, *, openmetrics: bool) -> AsyncIterator[bytes]:
+    async def _parts(self, wanted: Selection, *, openmetrics: bool) -> AsyncIterator[bytes]:
         turn = YieldBudget()
-        for part in self._fleet.page.parts(openmetrics=openmetrics):
+        for part in self._fleet.page.parts(openmetrics=openmetrics, families=wanted.families):
             yield part
             await turn.checkpoint()
 
-    async def _pack(self, *, openmetrics: bool) -> _Packed:
+    async def _pack(self, wanted: Selection, *, openmetrics: bool) -> _Packed:
         """Part by part, so that there is never a second copy of the page.
 
         Not in a thread: it is done in less time than a thread waits for the interpreter under a flood.
@@ -58,7 +100,7 @@ class Exposition:
         version = self._fleet.page.version
         deflate = _deflate()
         begun, crc, size = [GZIP_HEADER], 0, 0
-        async for part in self._parts(openmetrics=openmetrics):
+        async for part in self._parts(wanted, openmetrics=openmetrics):
             begun.append(deflate.compress(part))
             crc, size = isal_zlib.crc32(part, crc), size + len(part)
         begun.append(deflate.flush(isal_zlib.Z_SYNC_FLUSH))

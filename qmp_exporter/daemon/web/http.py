@@ -9,7 +9,7 @@ from qmp_exporter.core.negotiate import OPENMETRICS, TEXT, wants_gzip, wants_ope
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.web import ui
 from qmp_exporter.daemon.web.endpoints import METRICS, Handler, add_routes
-from qmp_exporter.daemon.web.exposition import Exposition
+from qmp_exporter.daemon.web.exposition import Exposition, selection
 from qmp_exporter.daemon.web.ui import NO_STORE
 
 Reload = Callable[[], Awaitable[Sequence[str]]]
@@ -23,7 +23,11 @@ def application(
     async def metrics(request: web.Request) -> web.Response:
         openmetrics = wants_openmetrics(request.headers.get("Accept", ""))
         compressed = wants_gzip(request.headers.get("Accept-Encoding", ""))
-        body = await exposition.page(openmetrics=openmetrics, compressed=compressed)
+        try:
+            wanted = selection(request.query.getall("collect[]", []), request.query.getall("exclude[]", []))
+        except ValueError as error:
+            return web.Response(status=400, text=f"{error}\n", headers=NO_STORE)
+        body = await exposition.page(openmetrics=openmetrics, compressed=compressed, wanted=wanted)
         headers = {"Content-Type": OPENMETRICS if openmetrics else TEXT, "Vary": "Accept, Accept-Encoding", **NO_STORE}
         if compressed:
             headers["Content-Encoding"] = "gzip"

@@ -10,6 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from qmp_exporter import __version__
+from qmp_exporter.catalog import GROUPS
 from qmp_exporter.config import Target
 from qmp_exporter.daemon.targets.sources import DIAL_IN, FILES, Source
 from qmp_exporter.revision import revision
@@ -147,6 +148,58 @@ async def many(directory: Path) -> AsyncIterator[list[Monitor]]:
     yield monitors
     for monitor in monitors:
         monitor.close()
+
+
+def families(page: bytes) -> set[str]:
+    return {line.split()[2] for line in page.decode().splitlines() if line.startswith("# TYPE ")}
+
+
+async def test_groups_can_be_asked_for_or_left_out(serve: Serve) -> None:
+    server = await serve(TARGET)
+    _, everything = await server.ask("/metrics")
+    _, only = await server.ask("/metrics?collect[]=monitor")
+    _, own = await server.ask("/metrics?collect%5B%5D=exporter")
+    _, both = await server.ask("/metrics?collect[]=monitor&collect[]=exporter")
+    _, rest = await server.ask("/metrics?exclude[]=monitor")
+    assert "qemu_up" in families(only)
+    assert all(family.startswith("qemu_") for family in families(only))
+    assert "qmp_exporter_build_info" in families(own)
+    assert families(both) == families(only) | families(own)
+    assert families(everything) == families(only) | families(rest)
+    assert not families(only) & families(rest)
+
+
+async def test_a_part_of_the_page_is_well_formed_in_each_form(serve: Serve) -> None:
+    server = await serve(TARGET)
+    for groups in ("monitor", "exporter"):
+        _, text = await server.ask(f"/metrics?collect[]={groups}", Accept="application/openmetrics-text;version=1.0.0")
+        assert text.endswith(b"# EOF\n")
+        assert families(text)
+        _, packed = await server.ask(f"/metrics?collect[]={groups}", Accept_Encoding="gzip")
+        _, plain = await server.ask(f"/metrics?collect[]={groups}")
+        assert families(gzip.decompress(packed)) == families(plain)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("collect[]=nonsense", b"unknown group nonsense; wanted one of monitor, vm, "),
+        ("exclude[]=nonsense", b"unknown group nonsense"),
+        ("collect[]=vm&exclude[]=block", b"exclude each other"),
+    ],
+)
+async def test_what_is_no_group_is_a_bad_request(serve: Serve, query: str, said: bytes) -> None:
+    response, body = await (await serve(TARGET)).ask(f"/metrics?{query}")
+    assert response.status == 400
+    assert said in body
+
+
+async def test_many_different_parts_are_not_all_kept(serve: Serve) -> None:
+    server = await serve(TARGET)
+    for group in GROUPS:
+        await server.ask(f"/metrics?collect[]={group}", Accept_Encoding="gzip")
+    _, packed = await server.ask("/metrics?collect[]=monitor", Accept_Encoding="gzip")
+    assert "qemu_up" in families(gzip.decompress(packed))
 
 
 async def test_a_large_page_is_whole(serve: Serve, many: list[Monitor], monkeypatch: pytest.MonkeyPatch) -> None:
