@@ -33,6 +33,10 @@ ALLOWED = {
     "query-uuid",
     "query-vnc-servers",
 }
+WITH_ARGUMENTS = {
+    "('qom-list', {'path': '/machine/peripheral'})",
+    "('qom-get', {'path': '/machine/peripheral/balloon0', 'property': 'guest-stats'})",
+}
 FOUNDING_EVENTS = (
     "BLOCK_IO_ERROR",
     "BLOCK_JOB_CANCELLED",
@@ -57,6 +61,7 @@ EVERYTHING = Machine(
     vnc=(Vnc(),),
     spice=True,
     watchdog="none",
+    extra=("-device", "virtio-balloon-pci,id=balloon0"),
 )
 
 
@@ -75,8 +80,12 @@ async def test_sixteen_events_make_it_ask_and_never_do(boot, short_path):
         assert counted[f'qemu_events_total{{event="{event}"}}'] == seen > 0
     first, *rest = recorder.messages
     assert (first["execute"], first.get("arguments", {})) == ("qmp_capabilities", {})
-    assert {command["execute"] for command in rest} == ALLOWED
-    assert {key for command in recorder.messages for key in command} == {"execute", "id"}
+    plain = {command["execute"] for command in rest if "arguments" not in command}
+    assert plain == ALLOWED
+    assert {
+        str((command["execute"], command["arguments"])) for command in rest if "arguments" in command
+    } == WITH_ARGUMENTS
+    assert {key for command in recorder.messages for key in command} == {"execute", "id", "arguments"}
     assert recorder.most_in_flight == 1
     assert recorder.sessions == 1
 
@@ -115,6 +124,9 @@ async def test_polls_ask_only_what_may_have_changed_and_touches_no_image(boot, s
     assert set(at_connect.values()) == {1}
     polled = set(recorder.commands - at_connect)
     assert polled == {
+        "query-balloon",
+        "qom-list",
+        "qom-get",
         "query-blockstats",
         "query-status",
         "query-block-jobs",
