@@ -195,6 +195,12 @@ def test_promql_is_promql(block: Block, tmp_path: Path) -> None:
     assert_promtool("rules", json.dumps({"groups": [{"name": "page", "rules": rules}]}), tmp_path)
 
 
+def test_every_metric_that_another_exporters_is_compared_with_is_ours() -> None:
+    named = set(re.findall(r"`(qemu_[a-z_]+)`", (ROOT / "docs" / "coverage.md").read_text()))
+    assert len(named) > 50
+    assert named <= {family.name for family in CATALOG.families}
+
+
 def assert_promtool(kind: str, text: str, directory: Path, *options: str) -> None:
     (directory / "it.yml").write_text(text)
     command = [need("promtool"), "check", kind, *options, str(directory / "it.yml")]
