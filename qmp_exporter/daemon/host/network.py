@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from qmp_exporter.core.process import InterfaceInfo
 from qmp_exporter.daemon.host.files import content
 
-SEEN_AGAIN = 60.0  # seconds; interfaces are plugged in without a word
 FRESH = 1.0  # seconds for which one reading of a namespace serves all VMs in it
 TUN = "/dev/net/tun"
 RECEIVE, TRANSMIT = slice(0, 4), slice(8, 12)  # of a line of /proc/net/dev: bytes, packets, errors, drops

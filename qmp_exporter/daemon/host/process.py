@@ -12,10 +12,14 @@ from qmp_exporter.core.block_file import parse_mounts
 from qmp_exporter.core.process import CgroupInfo, HostWants, InterfaceInfo, Part, ProcessInfo, ThreadInfo
 from qmp_exporter.daemon.host.cgroup import mount_point, own_cgroup, read_cgroup
 from qmp_exporter.daemon.host.files import content
-from qmp_exporter.daemon.host.network import SEEN_AGAIN, Interface, NetworkReader
+from qmp_exporter.daemon.host.network import Interface, NetworkReader
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
+SEEN_AGAIN = 60.0  # seconds, for what may have changed without a word
+FOUND_AGAIN = (
+    600.0  # seconds between two searches for interfaces that cost a millisecond, where nothing tells of a change
+)
 VHOST = b"vhost-"  # what its threads are called; since Linux 6.4 they are QEMU's own
 
 
@@ -59,6 +63,8 @@ class ProcessReader:
         self._gone = 0.0
         self._emulator = 0.0
         self._seen_at = float("-inf")
+        self._found_at = float("-inf")
+        self._fds: int | None = -1  # open when interfaces were searched for last
         self._interfaces: tuple[Interface, ...] = ()
         self._cgroup: str | None = None
 
@@ -73,11 +79,12 @@ class ProcessReader:
         stat = _stat(self.pid)
         if not vcpus or stat is None:
             return None
-        self._look_again(now)
+        open_fds = _open_fds(self.pid)
+        self._look_again(now, open_fds)
         info = ProcessInfo(
             cpu_seconds=(int(stat[11]) + int(stat[12])) / TICKS,
             resident_bytes=int(stat[21]) * PAGE,
-            open_fds=_open_fds(self.pid),
+            open_fds=open_fds,
             vcpus=vcpus,
             start_time=self._start_time,
             threads=int(stat[17]),
@@ -95,12 +102,13 @@ class ProcessReader:
             info = info._replace(mounts=parse_mounts(content(f"/proc/{self.pid}/mountinfo") or b""))
         return info
 
-    def _look_again(self, now: float) -> None:
-        """For what is plugged in, and where the process was moved to."""
+    def _look_again(self, now: float, open_fds: int | None) -> None:
+        """For what is plugged in, which takes descriptors, and where the process was moved to."""
         if now - self._seen_at < SEEN_AGAIN:
             return
         self._seen_at = now
-        if "network" in self._parts:
+        if "network" in self._parts and (open_fds != self._fds or now - self._found_at >= FOUND_AGAIN):
+            self._fds, self._found_at = open_fds, now
             self._interfaces = self._network.find(self.pid, now)
         if "cgroup" in self._parts:
             self._cgroup = own_cgroup(self.pid, mount_point())

@@ -146,10 +146,7 @@ class Watch:
     def _process_exit(self, link: Link) -> ProcessExit | None:
         if link.socket is None or not self._dispatch.feeds("exited"):
             return None
-        process_exit = ProcessExit.of_peer(link.socket, time.time())
-        if process_exit is not None:
-            self.vm.process_found(time.time())
-        return process_exit
+        return ProcessExit.of_peer(link.socket, time.time())
 
     async def _tell_exit(self, process_exit: ProcessExit) -> None:
         """The monitor is lost; meanwhile the watch goes on, for QEMU may be there."""
@@ -228,9 +225,14 @@ class Watch:
         if pid is None:
             return
         reader = ProcessReader(pid, self.vm.host_parts, self._shared.network)
+        is_found = False
         while True:
             wants = self.vm.facts[HOST_WANTS]
-            self.vm.process(reader.read(wants, time.monotonic()), time.time())
+            info = reader.read(wants, time.monotonic())
+            if info is not None and not is_found:
+                is_found = True
+                self.vm.process_found(time.time())
+            self.vm.process(info, time.time())
             if process_exit is not None:
                 process_exit.look()
             await asyncio.sleep(self.target.poll_interval if wants.vcpus else FIRST_LOOK)

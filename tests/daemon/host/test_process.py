@@ -16,8 +16,9 @@ import pytest
 from parts import need_root
 from qmp_exporter.core.process import HostWants, Part, ProcessInfo
 from qmp_exporter.daemon.host.network import NetworkReader
-from qmp_exporter.daemon.host.process import ProcessReader, peer_pid
+from qmp_exporter.daemon.host.process import SEEN_AGAIN, ProcessReader, peer_pid
 from qmp_exporter.simulator import Monitor
+from taps import make_tap
 from watching import Start, eventually
 
 
@@ -105,6 +106,8 @@ class Thread(threading.Thread):
         self.goes_on = False
         self.work.release()
         self.join()
+        while Path(f"/proc/self/task/{self.native_id}").exists():  # the kernel is done with it a moment later
+            time.sleep(0.001)
 
 
 def test_what_no_thread_with_a_name_took_is_the_emulators() -> None:
@@ -164,6 +167,25 @@ def test_a_process_in_another_pid_namespace_is_known_by_its_numbers_there() -> N
     assert thread == 1
     assert info is not None
     assert list(info.vcpus) == [0]
+
+
+def test_an_interface_that_is_plugged_in_is_found_within_a_minute() -> None:
+    need_root()
+    ours, wants = reader(os.getpid(), "network"), wanting({0: threading.get_native_id()})
+
+    def names(now: float) -> list[str]:
+        info = ours.read(wants, now)
+        assert info is not None
+        return [interface.name for interface in info.interfaces]
+
+    assert names(0.0) == []
+    tap = make_tap("qmptap4", "fe:54:00:00:00:04")
+    try:
+        assert names(SEEN_AGAIN / 2) == []
+        assert names(SEEN_AGAIN) == ["qmptap4"]
+    finally:
+        os.close(tap)
+    assert names(2 * SEEN_AGAIN) == []
 
 
 def test_only_what_is_wanted_is_read() -> None:
