@@ -28,7 +28,9 @@ class Story:
         self.vm = Vm(dispatch, at=self.now)
         self.session = self._new_session()
         self._read: list[Message] | None = None
-        self._queries = {query.reply: query for query in (QUERY_COMMANDS, *CATALOG.queries, *dispatch.queries)}
+        known = (QUERY_COMMANDS, *CATALOG.queries, *dispatch.queries)
+        self._queries = {query.reply: query for query in reversed(known) if not query.since}
+        self._queries |= {query.reply: query for query in known if query.reply not in self._queries}
         self._page = Page(CATALOG.families)
         self._page.add("web01", {})
         if connected:

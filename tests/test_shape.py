@@ -225,7 +225,11 @@ def test_what_would_do_harm_is_seen(command):
 
 def test_each_query_is_there_once():
     asked = {(query.command, query.arguments) for query in CATALOG.queries}
-    assert len(asked) == len({query.reply for query in CATALOG.queries}) == len(CATALOG.queries)
+    assert len(asked) == len(CATALOG.queries)
+    for version in ((10, 0), (11, 1)):
+        replies = [one.reply for one in CATALOG.queries if one.since <= version and not () < one.before <= version]
+        assert len(set(replies)) == len(replies)
+    assert {query.reply for query in CATALOG.queries} == set(replies)
 
 
 # --- what is said about it

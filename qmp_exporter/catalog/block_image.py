@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct, field
 
-from qmp_exporter.catalog.disk import DEVICE, QUERY_BLOCK, QUERY_BLOCKSTATS
+from qmp_exporter.catalog.disk import BLOCK_QUERIES, DEVICE, QUERY_BLOCK, QUERY_BLOCKSTATS
 from qmp_exporter.catalog.disk_names import device_name
 from qmp_exporter.core.block_file import FILTERS, block_file, is_block_device
-from qmp_exporter.core.family import Group, Label, Sample, gauge, query
-from qmp_exporter.core.vm_facts import VmFacts
+from qmp_exporter.core.family import Group, Label, Sample, StateUpdate, gauge, query
+from qmp_exporter.core.vm_facts import Slice, VmFacts
 
 HAS_SNAPSHOTS = "qcow2"  # the format that says so of an image without any by not naming them
 
@@ -49,7 +49,6 @@ class Limited(Struct, frozen=True):
     image: Image = Image()
     drv: str = ""
     file: str = ""
-    backing_file_depth: int | None = None
     bps: int = 0
     bps_rd: int = 0
     bps_wr: int = 0
@@ -79,6 +78,12 @@ class File(Struct, frozen=True):
     stats: OffsetStats = OffsetStats()
 
 
+class Backing(Struct, frozen=True):
+    """What query-blockstats tells of a node that another one is an overlay of, or filters."""
+
+    backing: "Backing | None" = None
+
+
 class Written(Struct, frozen=True, rename="kebab"):
     """BlockStats, qapi/block-core.json."""
 
@@ -87,6 +92,25 @@ class Written(Struct, frozen=True, rename="kebab"):
     node_name: str = ""
     stats: OffsetStats = OffsetStats()
     parent: File | None = None
+    backing: "Backing | None" = None
+
+    @property
+    def depth(self) -> int:
+        """How many nodes are below this one.  Without recursion: a broken peer nests them as deep as it likes."""
+        depth, node = 0, self.backing
+        while node is not None:
+            depth, node = depth + 1, node.backing
+        return depth
+
+
+class Filtered:
+    """The disks whose uppermost node is a filter, such as one that throttles."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+
+FILTERED = Slice(Filtered)
 
 
 def images(disks: list[Disk]) -> Iterator[tuple[str, Limited]]:
@@ -115,10 +139,16 @@ def highest_offset(written: list[Written], _facts: VmFacts) -> Iterable[Sample]:
             yield (device_name(one.device, one.qdev, one.node_name),), offset
 
 
-def backing_files(disks: list[Disk], _facts: VmFacts) -> Iterable[Sample]:
-    for name, medium in images(disks):
-        if medium.backing_file_depth is not None:
-            yield (name,), medium.backing_file_depth - (medium.drv in FILTERS)  # QEMU counts what is filtered, too
+def update_filtered(disks: list[Disk], facts: VmFacts) -> None:
+    facts[FILTERED].names = {name for name, medium in images(disks) if medium.drv in FILTERS}
+
+
+def backing_files(written: list[Written], facts: VmFacts) -> Iterable[Sample]:
+    """query-block has it, too, but says 0 where it is asked for no more than the image itself."""
+    for one in written:
+        if one.node_name:
+            name = device_name(one.device, one.qdev, one.node_name)
+            yield (name,), max(0, one.depth - (name in facts[FILTERED].names))  # a filter is above what it filters
 
 
 def snapshots(disks: list[Disk], _facts: VmFacts) -> Iterable[Sample]:
@@ -179,8 +209,8 @@ FAMILIES = (
     ),
     gauge(
         "qemu_block_backing_files",
-        "Length of the chain of backing files below the image, by query-block: snapshots that were not committed.",
-        query(QUERY_BLOCK, backing_files, list[Disk]),
+        "Length of the chain of backing files below the image, by query-blockstats: snapshots that were not committed.",
+        query(QUERY_BLOCKSTATS, backing_files, list[Written]),
         labels=(DEVICE,),
     ),
     gauge(
@@ -220,6 +250,7 @@ FAMILIES = (
 GROUP = Group(
     "block_image",
     FAMILIES,
-    queries=(QUERY_BLOCK, QUERY_BLOCKSTATS),
+    queries=(*BLOCK_QUERIES, QUERY_BLOCKSTATS),
+    updates=(StateUpdate("query-block", list[Disk], update_filtered),),
     more="2 for each disk with internal snapshots, 1 for each limit of a disk",
 )

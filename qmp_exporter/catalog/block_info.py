@@ -6,7 +6,7 @@ from math import inf
 from msgspec import Struct, field
 
 from qmp_exporter.catalog import cpu
-from qmp_exporter.catalog.disk import DEVICE, QUERY_BLOCK
+from qmp_exporter.catalog.disk import BLOCK_QUERIES, DEVICE, QUERY_BLOCK
 from qmp_exporter.catalog.disk_names import device_name
 from qmp_exporter.core.block_file import BlockFile, Mount, block_file, storage
 from qmp_exporter.core.family import HOST, Group, Label, Labels, Sample, StateUpdate, gauge, host, query
@@ -134,7 +134,7 @@ FAMILIES = (
 GROUP = Group(
     "block_info",
     FAMILIES,
-    queries=(QUERY_BLOCK, *cpu.QUERIES),
+    queries=(*BLOCK_QUERIES, *cpu.QUERIES),
     updates=(
         *cpu.UPDATES,
         StateUpdate("query-block", list[StoredDisk], update_places, unsaid=forget_places),

@@ -7,14 +7,14 @@ import msgspec
 from msgspec import Raw
 
 from qmp_exporter.catalog import CATALOG, GROUPS
-from qmp_exporter.catalog.disk import QUERY_BLOCK, QUERY_BLOCKSTATS
+from qmp_exporter.catalog.disk import BLOCK_QUERIES, QUERY_BLOCKSTATS
 from qmp_exporter.core.block_file import Mount
 from qmp_exporter.core.family import Query
 from qmp_exporter.core.process import ProcessInfo
 from qmp_exporter.core.vm import Vm
 from qmp_exporter.core.wire import Greeting
 
-OF_DISKS = (QUERY_BLOCK, QUERY_BLOCKSTATS)  # whose replies have an element for each disk
+OF_DISKS = (*BLOCK_QUERIES, QUERY_BLOCKSTATS)  # whose replies have an element for each disk
 
 # As it is found for every VM: what has threads of its own, interfaces or a control group costs more.
 PROCESS = ProcessInfo(

@@ -1,6 +1,7 @@
 """Disks and drives as two queries tell of them, and the one name of each: what all rows about disks share."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from msgspec import Struct, field
 
@@ -103,9 +104,9 @@ MEDIUM = {
     "file": "/disk0.qcow2",
     "ro": False,
     "cache": {"writeback": True, "direct": False, "no-flush": False},
-    "backing_file_depth": 1,
     "image": IMAGE,
 }
+FLAT_SINCE = (11, 1)
 BLOCK = {
     "device": "disk0",
     "qdev": "/machine/peripheral/disk0",
@@ -140,7 +141,8 @@ STATS = {
 STATS_AT_REST = {"device": "disk0", "stats": NUMBERS, "parent": {"stats": {"wr_highest_offset": 1}}}
 
 # query-block reads the size of every image, in the main loop: it can hang with the storage.  A second between two, and
-# otherwise the slow cadence.  RESUME, because `cont` clears the latched io-status of a -drive.
+# otherwise the slow cadence.  RESUME, because `cont` clears the latched io-status of a -drive.  With `flat` it leaves
+# out the backing files, which nobody here wants of it: 1 ms instead of 4 ms with 30, 3 ms instead of 32 ms with 100.
 QUERY_BLOCK = Query(
     "query-block",
     list[BlockInfo],
@@ -150,7 +152,9 @@ QUERY_BLOCK = Query(
     after=("BLOCK_IO_ERROR", "DEVICE_TRAY_MOVED", "RESET", "RESUME", "DEVICE_DELETED"),
     spacing=1.0,
     reads_images=True,
+    before=FLAT_SINCE,
 )
+QUERY_BLOCK_FLAT = replace(QUERY_BLOCK, before=(), since=FLAT_SINCE, arguments=b'{"flat": true}')
 # query-blockstats reads counters in memory only.
 QUERY_BLOCKSTATS = Query(
     "query-blockstats",
@@ -174,7 +178,8 @@ QUERY_NODES = Query(
     arguments=b'{"query-nodes": true}',
     of="nodes",
 )
-QUERIES = (QUERY_NODES, QUERY_BLOCK, QUERY_BLOCKSTATS)
+BLOCK_QUERIES = (QUERY_BLOCK, QUERY_BLOCK_FLAT)  # one of them is asked
+QUERIES = (QUERY_NODES, *BLOCK_QUERIES, QUERY_BLOCKSTATS)
 
 DEVICE_MEANS = "The drive id, else the qdev id, else the node name: the same for a disk in every metric."
 DEVICE = Label(LABEL, DEVICE_MEANS, zero=lambda facts: facts[DEVICES].names)

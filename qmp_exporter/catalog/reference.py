@@ -155,5 +155,6 @@ def _queries() -> Iterator[str]:
         of = f" of {query.of}" if query.of else ""
         asked = when[query.every] + (poll_now if query.poll_while else "")
         since = f", from QEMU {'.'.join(map(str, query.since))}" if query.since else ""
+        since += f", before QEMU {'.'.join(map(str, query.before))}" if query.before else ""
         yield f"| `{query.command}`{of} | {_arguments(query)} | {asked}{since} | {after} |"
     yield ""

@@ -86,6 +86,7 @@ class Query:
     little; where an answer took long it is more (see QueryScheduler).
     `reads_images`: it looks at image files in QEMU's main loop, which takes the longer the more of them a disk has.
     `instead_of_newer`: not sent where QEMU has that newer command.  `since`: not sent to a QEMU before this one.
+    `before`: nor to this one and later ones, which have another query of the same reply.
     `example`: a reply with every member that is read; `at_rest`: that of a VM in which nothing goes on, if it differs.
     `arguments`: a JSON object.  `arguments_of`: the same where it depends on the VM.
     `of`: what tells it from others that ask the same command for something else.
@@ -103,6 +104,7 @@ class Query:
     needed_when: Callable[[VmFacts], bool] | None = None
     reads_images: bool = False
     since: tuple[int, ...] = ()
+    before: tuple[int, ...] = ()
     arguments: bytes = b""
     arguments_of: ArgumentsOf | None = None
     of: str = ""

@@ -85,7 +85,7 @@ class QueryScheduler:
         self.available = tuple(
             query
             for query in self._queries
-            if query.command in names and query.instead_of_newer not in names and self._facts.is_qemu(query.since)
+            if query.command in names and query.instead_of_newer not in names and self._is_for_this_qemu(query)
         )
         self._settles = _settling(self.available)
         self._resync = frozenset(query for query in self.available if query.every != "event")
@@ -191,6 +191,9 @@ class QueryScheduler:
 
     def _is_polled_slowly(self, query: Query) -> bool:
         return query.every == "slow" or (query.every == "poll" and query in self._failing)
+
+    def _is_for_this_qemu(self, query: Query) -> bool:
+        return self._facts.is_qemu(query.since) and not (query.before and self._facts.is_qemu(query.before))
 
     def _is_needed(self, query: Query) -> bool:
         return query.needed_when is None or query.needed_when(self._facts)

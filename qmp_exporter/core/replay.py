@@ -81,6 +81,8 @@ class _Player:
     def asks(self, sent: _Sent, now: float) -> None:
         """What is no query of ours is matched with its answer all the same, which is then left out."""
         query = next((query for query in self._queries if _asks(query, sent)), None)
+        if query is not None:  # this QEMU would be asked the same with other arguments
+            query = next((one for one in self.session.scheduler.available if one.reply == query.reply), query)
         if query is not None:
             self.session.scheduler.ask(query, now)
         self._protocol.sent(query or Query(sent.execute, object), sent.id, now)

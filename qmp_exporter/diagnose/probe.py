@@ -190,7 +190,10 @@ class Probe:
 
     def _lacks(self) -> Iterator[Lack]:
         available = set(self._session.scheduler.available)
+        replies = {query.reply for query in available}
         for query in self._dispatch.queries:
+            if query.reply in replies:  # with the arguments that this QEMU is asked for it
+                continue
             newer = {other for other in self._dispatch.queries if other.command == query.instead_of_newer}
             older = {other for other in self._dispatch.queries if other.instead_of_newer == query.command}
             if query.every == "event" or query.command in self._unasked or available & {query, *newer, *older}:

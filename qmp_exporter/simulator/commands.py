@@ -218,7 +218,7 @@ COMMANDS: dict[str, Command] = {
     "query-name": Command(_query_name),
     "query-uuid": Command(lambda vm, _: {"UUID": vm.uuid}),
     "query-status": Command(_query_status),
-    "query-block": Command(lambda vm, _: [block.query_block(vm.version) for block in vm.blocks]),
+    "query-block": Command(lambda vm, _: [block.query_block(vm.version) for block in vm.blocks], {"flat?": bool}),
     "query-blockstats": Command(lambda vm, _: [block.query_blockstats(vm.version, vm.clock()) for block in vm.blocks]),
     "query-block-jobs": Command(_query_block_jobs),
     "query-jobs": Command(lambda vm, _: [job.query_jobs() for job in vm.jobs]),

@@ -1,5 +1,7 @@
 """What the image of a disk is like, as query-block and query-blockstats tell."""
 
+import pytest
+
 from play import Story
 
 QCOW2 = {
@@ -28,12 +30,37 @@ def test_what_a_block_device_takes_up_is_not_known():
     story.says('qemu_block_size_bytes{device="d0"}', 64 << 20)
 
 
+def chain(length: int) -> dict:
+    """What query-blockstats tells of a disk with so many images below."""
+    node: dict = {"node-name": "base", "stats": {}}
+    for number in range(length):
+        node = {"node-name": f"n{number}", "stats": {}, "backing": node}
+    return node | {"device": "d0"}
+
+
 def test_backing_files_are_counted_without_the_filter_above():
     story = Story()
-    story.answers("query-block", disk(backing_file_depth=3))
+    story.answers("query-block", disk())
+    story.answers("query-blockstats", [chain(3)])
     story.says('qemu_block_backing_files{device="d0"}', 3)
-    story.answers("query-block", disk(backing_file_depth=3, drv="throttle"))
+    story.answers("query-block", disk(drv="throttle"))
+    story.answers("query-blockstats", [chain(3)])
     story.says('qemu_block_backing_files{device="d0"}', 2)
+
+
+def test_an_empty_drive_has_no_backing_files():
+    story = Story()
+    story.answers("query-blockstats", [{"device": "cd0", "stats": {}}])
+    story.says_nothing_of("qemu_block_backing_files")
+
+
+@pytest.mark.parametrize(
+    ("version", "arguments"), [("11.0.5", b""), ("11.1.0", b'{"flat": true}'), ("12.0.0", b'{"flat": true}')]
+)
+def test_a_qemu_that_can_is_asked_for_the_images_alone(version, arguments):
+    story = Story(version=version)
+    (asked,) = [query for query in story.session.scheduler.available if query.command == "query-block"]
+    assert asked.arguments == arguments
 
 
 def test_snapshots_are_counted_and_the_oldest_is_known():
