@@ -41,6 +41,7 @@ class ProcessExit:
     def __init__(self, pid: int, pidfd: int) -> None:
         self._pidfd = pidfd
         self._cgroup = own_cgroup(pid, mount_point())
+        self._may_know = True  # the kernel is new enough to tell the status
         self._oom_kills = 0
         self.look()
 
@@ -97,8 +98,6 @@ class ProcessExit:
         finally:
             loop.remove_reader(self._pidfd)
         return True
-
-    _may_know = True  # the kernel is new enough to tell the status
 
     def _status(self) -> int | None:
         asked = bytearray(INFO.pack(PIDFD_INFO_EXIT, 0))

@@ -153,9 +153,10 @@ class Watch:
         told = await process_exit.wait()
         if told is None:
             return
-        self._ended = told.words
         self.vm.exited(told.how, time.time())
-        self.health = self.health._replace(reason="; ".join(filter(None, (self.health.reason, told.words))))
+        if self.health.reason:  # else there is a session again
+            self._ended = told.words
+            self.health = self.health._replace(reason=f"{self.health.reason}; {told.words}")
         if told.how == EXITED:
             self._log.info("process ended", how=told.how, why=told.words)
         else:

@@ -1,5 +1,6 @@
 """Processes that end in every way -> what is said of it, on the real kernel."""
 
+import contextlib
 import os
 import platform
 import signal
@@ -16,7 +17,7 @@ import pytest
 from parts import missing
 from qmp_exporter.core.process import EXITED, FAILED, OOM_KILL, UNKNOWN
 from qmp_exporter.daemon.host import exits
-from qmp_exporter.daemon.host.exits import ProcessExit, describe
+from qmp_exporter.daemon.host.exits import Exit, ProcessExit, describe
 
 LISTENER = """
 import socket, sys
@@ -52,6 +53,20 @@ def peer(socket_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], socket.so
             process.kill()
 
 
+def watched(ours: socket.socket) -> ProcessExit:
+    process_exit = ProcessExit.of_peer(ours, time.time())
+    assert process_exit is not None
+    return process_exit
+
+
+async def how_it_ends(directory: Path, does: str) -> Exit | None:
+    """What is said of a peer that does this, and that its parent has waited for."""
+    with peer(directory / "s") as (process, ours), contextlib.closing(watched(ours)) as process_exit:
+        ours.send(does.encode())
+        process.wait()
+        return await process_exit.wait()
+
+
 @pytest.mark.parametrize(
     ("does", "how", "words"),
     [
@@ -63,61 +78,40 @@ def peer(socket_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], socket.so
     ],
 )
 async def test_the_kernel_says_how_the_peer_ended(directory, does, how, words):
-    with peer(directory / "s") as (process, ours):
-        process_exit = ProcessExit.of_peer(ours, time.time())
-        assert process_exit is not None
-        ours.send(does.encode())
-        process.wait()
-        assert await process_exit.wait() == (how, words)
-        process_exit.close()
+    assert await how_it_ends(directory, does) == (how, words)
 
 
 async def test_a_peer_that_goes_on_has_not_ended(directory, monkeypatch):
     monkeypatch.setattr(exits, "ENDED_WITHIN", 0.2)
-    with peer(directory / "s") as (_, ours):
-        process_exit = ProcessExit.of_peer(ours, time.time())
-        assert process_exit is not None
+    with peer(directory / "s") as (_, ours), contextlib.closing(watched(ours)) as process_exit:
         assert await process_exit.wait() is None
-        process_exit.close()
 
 
 async def test_one_that_nobody_waits_for_ended_somehow(directory, monkeypatch):
     monkeypatch.setattr(exits, "WAITED_FOR_WITHIN", 0.2)
-    with peer(directory / "s") as (process, ours):
-        process_exit = ProcessExit.of_peer(ours, time.time())
-        assert process_exit is not None
+    with peer(directory / "s") as (process, ours), contextlib.closing(watched(ours)) as process_exit:
         os.kill(process.pid, signal.SIGKILL)
         told = await process_exit.wait()
-        assert told is not None
-        assert told.how == UNKNOWN
-        process_exit.close()
+    assert told is not None
+    assert told.how == UNKNOWN
 
 
-async def test_on_a_kernel_without_the_pidfd_of_a_peer_its_pid_is_taken_if_it_is_no_later_one(directory, monkeypatch):
+async def test_on_a_kernel_without_the_pidfd_of_a_peer_its_pid_is_taken(directory, monkeypatch):
     monkeypatch.setattr(exits, "SO_PEERPIDFD", 9999)
-    with peer(directory / "s") as (process, ours):
+    assert await how_it_ends(directory, "sys.exit(0)") == (EXITED, "QEMU exited")
+
+
+def test_a_process_that_was_started_after_the_connection_is_not_the_peer(directory, monkeypatch):
+    monkeypatch.setattr(exits, "SO_PEERPIDFD", 9999)
+    with peer(directory / "s") as (_, ours):
         assert ProcessExit.of_peer(ours, time.time() - 3600) is None
-        process_exit = ProcessExit.of_peer(ours, time.time())
-        assert process_exit is not None
-        ours.send(b"sys.exit(0)")
-        process.wait()
-        told = await process_exit.wait()
-        assert told is not None
-        assert told.how == EXITED
-        process_exit.close()
 
 
 async def test_on_a_kernel_that_does_not_tell_it_is_unknown(directory, monkeypatch):
     monkeypatch.setattr(exits, "PIDFD_GET_INFO", 0xC040FF7F)
-    with peer(directory / "s") as (process, ours):
-        process_exit = ProcessExit.of_peer(ours, time.time())
-        assert process_exit is not None
-        ours.send(b"sys.exit(0)")
-        process.wait()
-        told = await process_exit.wait()
-        assert told is not None
-        assert told.how == UNKNOWN
-        process_exit.close()
+    told = await how_it_ends(directory, "sys.exit(0)")
+    assert told is not None
+    assert told.how == UNKNOWN
 
 
 def test_a_peer_over_tcp_is_no_process_of_ours():
