@@ -63,6 +63,7 @@ class ProcessReader:
         self._gone = 0.0
         self._emulator = 0.0
         self._seen_at = float("-inf")
+        self._max_fds: int | None = None
         self._found_at = float("-inf")
         self._fds: int | None = -1  # open when interfaces were searched for last
         self._interfaces: tuple[Interface, ...] = ()
@@ -94,7 +95,7 @@ class ProcessReader:
         )
         if "process" in self._parts:
             swap, hugetlb = _sizes(self.pid)
-            info = info._replace(swap_bytes=swap, hugetlb_bytes=hugetlb, max_fds=_max_fds(self.pid))
+            info = info._replace(swap_bytes=swap, hugetlb_bytes=hugetlb, max_fds=self._max_fds)
         if "threads" in self._parts:
             info = self._with_threads(info, wants)
         if "mounts" in self._parts and wants.mounts:
@@ -103,10 +104,11 @@ class ProcessReader:
         return info
 
     def _look_again(self, now: float, open_fds: int | None) -> None:
-        """For what is plugged in, which takes descriptors, and where the process was moved to."""
+        """For what is plugged in, which takes descriptors, where the process was moved to, and what its limits are."""
         if now - self._seen_at < SEEN_AGAIN:
             return
         self._seen_at = now
+        self._max_fds = _max_fds(self.pid)
         if "network" in self._parts and (open_fds != self._fds or now - self._found_at >= FOUND_AGAIN):
             self._fds, self._found_at = open_fds, now
             self._interfaces = self._network.find(self.pid, now)
@@ -178,9 +180,13 @@ def _stat(pid: int) -> list[bytes] | None:
 def _sizes(pid: int) -> tuple[int | None, int | None]:
     """proc(5), status: bytes that are swapped out, and of huge pages."""
     status = content(f"/proc/{pid}/status") or b""
-    swap = re.search(rb"^VmSwap:\s+(\d+) kB$", status, re.MULTILINE)
-    hugetlb = re.search(rb"^HugetlbPages:\s+(\d+) kB$", status, re.MULTILINE)
-    return int(swap[1]) * 1024 if swap else None, int(hugetlb[1]) * 1024 if hugetlb else None
+    return _kilobytes(status, b"\nVmSwap:"), _kilobytes(status, b"\nHugetlbPages:")
+
+
+def _kilobytes(status: bytes, name: bytes) -> int | None:
+    """Without a regular expression, which would look at every line: this is on the way of each poll of each VM."""
+    _, found, rest = status.partition(name)
+    return int(rest.split(maxsplit=1)[0]) * 1024 if found else None
 
 
 def _max_fds(pid: int) -> int | None:
