@@ -115,7 +115,11 @@ def _answer(vm: Vm, simulated: SimulatedVm, queries: Iterable[Query]) -> None:
     for query in queries:
         if query.command not in COMMANDS:
             continue
-        vm.reply(query, Raw(msgspec.json.encode(execute(simulated, Request(query.command, {}, {})))), time.time())
+        if query.needed_when is not None and not query.needed_when(vm.facts):
+            continue
+        arguments = query.arguments_for(vm.facts)
+        request = Request(query.command, msgspec.json.decode(arguments) if arguments else {}, {})
+        vm.reply(query, Raw(msgspec.json.encode(execute(simulated, request))), time.time())
 
 
 def _all() -> Dirty:

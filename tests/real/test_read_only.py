@@ -74,6 +74,7 @@ async def test_sixteen_events_make_it_ask_and_never_do(boot, short_path):
         exporting(short_path, Vm("web01", recorder.socket), poll="1s") as exporter,
     ):
         await exporter.says("qemu_up 1")
+        await exporter.shows(lambda _: [] if "qom-get" in recorder.commands else ["the balloon was not found yet"])
         await everything_happens(qemu)
         counted = await exporter.says('qemu_up 0\nqemu_monitor_disconnects_total{after="shutdown"} 1')
     for event in FOUNDING_EVENTS:
