@@ -69,8 +69,9 @@ class Machine:
         """-> the command that gets a page with nothing but the Python that is there"""
         program = (  # packed, as Prometheus asks for it: the page of a fleet is 30 MB
             "import gzip, sys, urllib.request as u;"
-            "packed = u.Request(sys.argv[1], headers={'Accept-Encoding': 'gzip'});"
-            "print(gzip.decompress(u.urlopen(packed, timeout=20).read()).decode(), end='')"
+            "answer = u.urlopen(u.Request(sys.argv[1], headers={'Accept-Encoding': 'gzip'}), timeout=20);"
+            "unpack = gzip.decompress if answer.headers['Content-Encoding'] else bytes;"
+            "print(unpack(answer.read()).decode(), end='')"
         )
         return ("python3", "-c", program, f"http://127.0.0.1:10065{path}")
 
