@@ -95,6 +95,10 @@ class Written(Struct, frozen=True, rename="kebab"):
     backing: "Backing | None" = None
 
     @property
+    def name(self) -> str:
+        return device_name(self.device, self.qdev, self.node_name)
+
+    @property
     def depth(self) -> int:
         """How many nodes are below this one.  Without recursion: a broken peer nests them as deep as it likes."""
         depth, node = 0, self.backing
@@ -136,7 +140,7 @@ def highest_offset(written: list[Written], _facts: VmFacts) -> Iterable[Sample]:
     for one in written:
         offset = (one.parent or one).stats.wr_highest_offset
         if offset:
-            yield (device_name(one.device, one.qdev, one.node_name),), offset
+            yield (one.name,), offset
 
 
 def update_filtered(disks: list[Disk], facts: VmFacts) -> None:
@@ -147,8 +151,8 @@ def backing_files(written: list[Written], facts: VmFacts) -> Iterable[Sample]:
     """query-block has it, too, but says 0 where it is asked for no more than the image itself."""
     for one in written:
         if one.node_name:
-            name = device_name(one.device, one.qdev, one.node_name)
-            yield (name,), max(0, one.depth - (name in facts[FILTERED].names))  # a filter is above what it filters
+            # a filter is above what it filters
+            yield (one.name,), max(0, one.depth - (one.name in facts[FILTERED].names))
 
 
 def snapshots(disks: list[Disk], _facts: VmFacts) -> Iterable[Sample]:

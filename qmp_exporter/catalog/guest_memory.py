@@ -32,7 +32,12 @@ class ObjectProperty(Struct, frozen=True):
     type: str
 
 
-class Stats(Struct, frozen=True, rename=lambda name: f"stat-{name.replace('_', '-')}"):
+def stat(member: str) -> str:
+    """What QEMU calls it: total_memory -> stat-total-memory."""
+    return f"stat-{member.replace('_', '-')}"
+
+
+class Stats(Struct, frozen=True, rename=stat):
     """The statistics of hw/virtio/virtio-balloon.c: bytes and counts; `available` since 2.5, OOM kills since 9.2."""
 
     total_memory: int = NOT_REPORTED
@@ -132,7 +137,7 @@ def search(place: str) -> Query:
 QUERY_STATS = Query(
     "qom-get",
     GuestStats,
-    example={"stats": {f"stat-{name.replace('_', '-')}": 1 for name in Stats.__struct_fields__}, "last-update": 1},
+    example={"stats": {stat(member): 1 for member in Stats.__struct_fields__}, "last-update": 1},
     at_rest={},
     every="event",
     poll_while=lambda facts: bool(facts[REPORTS].path) and facts[REPORTS].is_due(facts.at),

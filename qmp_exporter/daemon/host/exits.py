@@ -70,14 +70,7 @@ class ProcessExit:
         """How the process ended; None where it goes on without this monitor."""
         if not await self._ended():
             return None
-        status = self._status()
-        for _ in range(
-            int(WAITED_FOR_WITHIN / LOOK_AGAIN)
-        ):  # nothing tells of the parent's wait() without being polled
-            if status is not None or not self._may_know:
-                break
-            await asyncio.sleep(LOOK_AGAIN)
-            status = self._status()
+        status = await self._status_in_the_end()
         return describe(status, by_oom_killer=(self._count_oom_kills() or 0) > self._oom_kills)
 
     def close(self) -> None:
@@ -98,6 +91,15 @@ class ProcessExit:
         finally:
             loop.remove_reader(self._pidfd)
         return True
+
+    async def _status_in_the_end(self) -> int | None:
+        """When the parent has waited for it, which nothing tells without being polled."""
+        for _ in range(int(WAITED_FOR_WITHIN / LOOK_AGAIN)):
+            status = self._status()
+            if status is not None or not self._may_know:
+                return status
+            await asyncio.sleep(LOOK_AGAIN)
+        return self._status()
 
     def _status(self) -> int | None:
         asked = bytearray(INFO.pack(PIDFD_INFO_EXIT, 0))
