@@ -18,6 +18,7 @@ SHIPPED = (
     "config.example.yaml",
     "deploy/README.md",
     "deploy/config.schema.json",
+    "deploy/targets.py",
     "deploy/web-config.example.yml",
     "deploy/prometheus/*",
     "deploy/systemd/*",

@@ -165,8 +165,22 @@ class Identity:
     """Identity of the VM, as far as it was told."""
 
     def __init__(self) -> None:
-        self.name = self.uuid = ""
         self._last_uuid = ""  # of the last VM that had one
+        self.forget()
+
+    def forget(self) -> None:
+        """It may be another QEMU."""
+        self.name = self.uuid = ""
+        self._has_told_name = False
+
+    @property
+    def is_told(self) -> bool:
+        """QEMU has said whether it was given a name and a UUID; without -uuid, it is all zeros."""
+        return self._has_told_name and bool(self.uuid)
+
+    def told_name(self, name: str) -> None:
+        self.name = name
+        self._has_told_name = True
 
     def told_uuid(self, uuid: str) -> bool:
         """Whether it is another VM than the last one; without -uuid, which is all zeros then, nobody can tell."""
@@ -183,11 +197,11 @@ IDENTITY = Slice(Identity, Lifetime.TARGET)
 
 
 def update_greeted(_greeting: Greeting, facts: VmFacts) -> None:
-    facts[IDENTITY].name = facts[IDENTITY].uuid = ""
+    facts[IDENTITY].forget()
 
 
 def update_name(info: NameInfo, facts: VmFacts) -> None:
-    facts[IDENTITY].name = info.name[:MAX_NAME]
+    facts[IDENTITY].told_name(info.name[:MAX_NAME])
 
 
 def update_uuid(info: UuidInfo, facts: VmFacts) -> Iterable[AnotherVm]:

@@ -59,7 +59,8 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     },
     "DiscoverEntry": {
         "glob": "/run/qmp/*.sock",
-        "name": r"(?P<vm>[^/]+)\.sock$",
+        "name_from": "name",
+        "name": r"^(?P<vm>[^.]+)",
         "exclude": ["test-*", "/run/qmp/old.sock"],
         "owner": "root",
         "grace": "5m",

@@ -131,10 +131,15 @@ class DiscoverEntry(Called):
     model_config = ConfigDict(title="Discover")
 
     glob: Glob = Field(description="the paths of the sockets, such as /run/qmp/*.sock")
-    name: Pattern = Field(
-        re.compile(FILE_NAME),
-        description="a regular expression that is searched in the path; its group vm is the VM's name",
-        json_schema_extra={"default": FILE_NAME},
+    name_from: Literal["file", "name", "uuid"] = Field(
+        default="file",
+        description="what a VM is called by: the path of its socket, its -name or its -uuid; "
+        "the last two once it has told them, and until then its file",
+    )
+    name: Pattern | None = Field(
+        default=None,
+        description="a regular expression that is searched in the path, or in the -name or -uuid; its group vm is the "
+        "VM's name; without it, the file's name up to its last dot, or all of the -name or -uuid",
     )
     exclude: list[_Exclude] | None = Field([], description="globs of paths, or of file names, that are no VMs")
     owner: Owner | None = Field(default=None, description="the user, by name or number, who has to own the socket")
@@ -146,7 +151,13 @@ class DiscoverEntry(Called):
 
     def discover(self, defaults: Target) -> Discover:
         shared = replace(self.shared(defaults), owner=self.owner)
-        return Discover(self.glob, self.name, tuple(self.exclude or ()), self.grace, shared)
+        by_path, by_itself = re.compile(FILE_NAME), re.compile(r"(?P<vm>.*)")
+        if self.name is not None and self.name_from == "file":
+            by_path = self.name
+        elif self.name is not None:
+            by_itself = self.name
+        exclude = tuple(self.exclude or ())
+        return Discover(self.glob, by_path, by_itself, self.name_from, exclude, self.grace, shared)
 
 
 class ListenEntry(Watched):

@@ -29,6 +29,8 @@ DEFAULTS: Final = Target("", "")
 class Discover:
     glob: str
     name: re.Pattern[str]  # searched in a path; its group vm is the VM's name
+    own_name: re.Pattern[str]  # the same, searched in what a VM names itself by
+    name_from: Literal["file", "name", "uuid"] = "file"  # what a VM is called by; by its path until it has told
     exclude: tuple[str, ...] = ()
     grace: float = 0.0  # seconds that a VM is still watched for when its socket is gone
     shared: Target = DEFAULTS  # what its targets have in common, without a name and a socket

@@ -70,6 +70,12 @@ class Page:
             self._starts[names] = [_Starts(family, names) for family in self._families]
         self._vms[vm] = _Vm(tuple(escape(printable(values[name])) for name in names), self._starts[names])
 
+    def rename(self, vm: str, name: str, labels: Mapping[str, str], samples: Samples) -> None:
+        """The same VM is called `name` from now on."""
+        self.forget(vm)
+        self.add(name, labels)
+        samples.dirty.update(range(len(samples.values)))
+
     def forget(self, vm: str) -> None:
         del self._vms[vm]
         for chunks in self._chunks:

@@ -84,10 +84,15 @@ class Exporter:
 
 
 def configuration(
-    *vms: Vm, poll: str = NEVER, listen: dict[str, str] | None = None, discover: dict[str, str] | None = None
+    *vms: Vm,
+    poll: str = NEVER,
+    listen: dict[str, str] | None = None,
+    discover: dict[str, str] | None = None,
+    files: str = "",
 ) -> str:
     targets = [{**vm._asdict(), "socket": str(vm.socket)} for vm in vms]
-    elsewhere = {key: [entry] for key, entry in (("listen", listen), ("discover", discover)) if entry}
+    sources = {"listen": listen, "discover": discover, "files": files}
+    elsewhere = {key: [entry] for key, entry in sources.items() if entry}
     # JSON is YAML with every string in double quotes; only its pairs of surrogates are not.
     return json.dumps({"poll_interval": poll, **(elsewhere or {"vms": targets})}, ensure_ascii=False)
 
@@ -101,17 +106,19 @@ async def exporting(
     arguments: Iterable[str] = (),
     listen: dict[str, str] | None = None,
     discover: dict[str, str] | None = None,
+    files: str = "",
     complaints: bool = False,
     ask: Callable[[str], aiohttp.ClientSession] | None = None,
 ) -> AsyncIterator[Exporter]:
     """Inside, it listens: on a unix socket in the directory unless told otherwise. It must end well, and soon.
 
-    `listen`: where the VMs are to dial in; `discover`: where they are looked for; no VM is named then.
+    `listen`: where the VMs are to dial in; `discover`: where they are looked for; `files`: where they are listed; the
+    configuration names no VM then.
     `complaints`: it may log errors, for it will be given reason to.
     `ask` makes a client for the address, where plain HTTP is not enough.
     """
     config = directory / "config.yaml"
-    config.write_text(configuration(*vms, poll=poll, listen=listen, discover=discover))
+    config.write_text(configuration(*vms, poll=poll, listen=listen, discover=discover, files=files))
     address = address or f"unix:{directory}/http.sock"
     log = directory / "exporter.log"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified, log.open("wb") as stderr:

@@ -64,7 +64,11 @@ class Libvirt:
 
     async def virsh(self, *words: str, deadline: float = DEADLINE) -> str:
         """-> what it says"""
-        process = await self._started(CLIENT, "--connect", "qemu:///session", *words, stdout=asyncio.subprocess.PIPE)
+        return await self.run(CLIENT, *words, deadline=deadline)
+
+    async def run(self, *command: str, deadline: float = DEADLINE) -> str:
+        """A program that talks to this libvirt; -> what it says"""
+        process = await self._started(*command, stdout=asyncio.subprocess.PIPE)
         async with asyncio.timeout(deadline):
             said, _ = await process.communicate()
         assert process.returncode == 0, self.said()
@@ -145,13 +149,14 @@ class Libvirt:
         everywhere = dict.fromkeys(
             ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"), str(self.directory)
         )
-        no_other = {"LIBVIRT_AUTOSTART": "0"}  # virsh would start a daemon that nobody ends
+        only_this = {"LIBVIRT_DEFAULT_URI": "qemu:///session"}
+        only_this["LIBVIRT_AUTOSTART"] = "0"  # virsh would start a daemon that nobody ends
         with self._log.open("ab") as log:
             return await asyncio.create_subprocess_exec(
                 *as_nobody,
                 *dying_with_us(),  # after setpriv has changed the user, which would undo it
                 *command,
-                env={**os.environ, **everywhere, **no_other},
+                env={**os.environ, **everywhere, **only_this},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=stdout or log,
                 stderr=log,

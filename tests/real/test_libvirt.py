@@ -1,5 +1,6 @@
 """A real libvirt with a domain that has the documented second monitor -> both look at it, and neither is in the way."""
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 
 from exporter import Vm, exporting
 from libvirt import DOMAIN, Libvirt
+
+TARGETS = Path(__file__).parents[2] / "deploy" / "targets.py"
 
 pytestmark = pytest.mark.real
 
@@ -40,3 +43,15 @@ async def test_its_domain_can_dial_in(short_path):
                 await exporter.says('qemu_up 0\nqemu_monitor_disconnects_total{after="shutdown"} 1')
                 await libvirt.virsh("start", DOMAIN)
                 await exporter.says("qemu_up 1\nqemu_vm_running 1\nqemu_monitor_connects_total 2")
+
+
+async def test_the_documented_script_makes_targets_of_its_domains(short_path):
+    with tempfile.TemporaryDirectory(prefix="qmp-exporter-") as directory:
+        async with Libvirt(Path(directory)) as libvirt:
+            await libvirt.virsh("desc", DOMAIN, "--config", "--live", "--title", "Acme's shop")
+            file = Path(directory, "libvirt.yaml")
+            script = shutil.copy(TARGETS, directory)  # libvirt's user need not see where the tests are
+            await libvirt.run("/usr/bin/python3", str(script), "libvirt", str(file), f"--sockets={directory}")
+            vm = Vm(DOMAIN, libvirt.monitor, {"title": "Acme's shop"})
+            async with exporting(short_path, vm, files=str(file)) as exporter:
+                await exporter.says("qemu_up 1\nqemu_vm_running 1")

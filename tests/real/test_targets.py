@@ -48,6 +48,20 @@ async def post(_exporter: Exporter, directory: Path) -> None:
         assert (answer.status, await answer.text()) == (200, "reloaded\n")
 
 
+async def test_a_vm_that_was_found_is_called_as_qemu_was_told_and_keeps_its_connection(qemu_binary, short_path):
+    (short_path / "qmp").mkdir()
+    named = {"glob": f"{short_path}/qmp/*.sock", "name_from": "name"}
+    socket = short_path / "qmp" / "101.sock"
+    async with (
+        exporting(short_path, Vm("web01", socket), discover=named) as exporter,
+        Qemu(at(socket, name="web01"), qemu_binary) as qemu,
+    ):
+        await exporter.about(Vm("101", socket)).says("qemu_up 1")
+        await provoke.io_error(qemu, "write")
+        page = await exporter.says(f"qemu_up 1\nqemu_monitor_connects_total 1\n{COUNTED}", deadline=2 * MET_WITHIN)
+        assert 'vm="101"' not in page.text
+
+
 @pytest.mark.parametrize("reload", [hang_up, post])
 async def test_a_reload_keeps_the_connection_and_the_counters_of_what_did_not_change(
     boot, qemu_binary, short_path, reload: Callable[[Exporter, Path], Awaitable[None]]

@@ -64,7 +64,7 @@ class Watch:
         chance: Callable[[], float],
         shared: Shared | None = None,
     ) -> None:
-        self.target = target
+        self.rename(target)
         self.vm = Vm(dispatch, time.time())
         self.health = Health(time.time())
         self._dispatch = dispatch
@@ -80,6 +80,10 @@ class Watch:
         self._afterwards = asyncio.TaskGroup()
         self._said_limited = False
         self._said_fault_at = float("-inf")
+
+    def rename(self, target: Target) -> None:
+        """Go on under another name; `target` differs in nothing else."""
+        self.target = target
         self._log = log.bind(vm=target.name, socket=target.socket)
 
     async def run(self) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import structlog
@@ -135,6 +136,7 @@ class Fleet:
     async def _settle_in_turns(self) -> None:
         """2,000 changes at once must not hold the event loop; what is wanted may change meanwhile."""
         while names := self._unsettled():
+            self._rename()
             for number, name in enumerate(names, start=1):
                 self._settle(name)
                 if number % MEETINGS == 0:
@@ -160,6 +162,23 @@ class Fleet:
             watch = self._begin(target)
         if watch is not None and self._group is not None and name not in self._running:
             self._running[name] = self._group.create_task(_watch(watch, after=ended), name=f"watch {name}")
+
+    def _rename(self) -> None:
+        """A VM that is only called otherwise now keeps its connection and its counters."""
+        chosen = self._sources.chosen
+        news = {target.socket: target for name, target in chosen.items() if name not in self._watches}
+        for name in [name for name in self._watches if name not in chosen]:
+            watch = self._watches[name]
+            target = news.get(watch.target.socket)
+            if target is None or target != replace(watch.target, name=target.name):
+                continue
+            log.info("the VM has told its name", vm=target.name, before=name, socket=target.socket)
+            self._watches[target.name] = self._watches.pop(name)
+            watch.rename(target)
+            self.page.rename(name, target.name, target.labels, watch.vm.samples)
+            self._render(watch)
+            if name in self._running:
+                self._running[target.name] = self._running.pop(name)
 
     def _begin(self, target: Target) -> Watch:
         watch = self._watches[target.name] = _watch_of(target, self._stats, self._shared)

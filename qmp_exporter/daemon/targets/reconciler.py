@@ -11,6 +11,7 @@ from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.dial_in import DialIn
 from qmp_exporter.daemon.targets.discovery import discovered, scan
 from qmp_exporter.daemon.targets.fleet import Fleet
+from qmp_exporter.daemon.targets.naming import Naming
 from qmp_exporter.daemon.targets.source_poller import SourcePoller
 from qmp_exporter.daemon.targets.sources import FILES, STATIC, Source
 from qmp_exporter.daemon.targets.target_files import TargetFiles
@@ -59,7 +60,10 @@ class Reconciler:
         """What it looks for, by everything that makes a difference to it."""
         wanted: dict[Hashable, SourcePoller | DialIn] = {}
         for entry in config.discover:
-            wanted[entry] = SourcePoller(discovered(entry), partial(scan, entry), entry.grace, self._fleet, self._stats)
+            name = Naming(entry, self._fleet).name
+            wanted[entry] = SourcePoller(
+                discovered(entry), partial(scan, entry), entry.grace, self._fleet, self._stats, name=name
+            )
         for listener in config.listen:
             wanted[listener] = DialIn(listener, self._fleet, self._stats)
         if config.files:

@@ -56,13 +56,21 @@ def listing(pattern: str) -> tuple[list[str], list[Refused]]:
 
 
 class SourcePoller:
-    """Keeps what a source has up to date, with `look`, which may wait for the file system."""
+    """Keeps what a source has up to date.  `scan` may wait for the file system, `name` may not."""
 
     def __init__(
-        self, source: Source, scan: Callable[[], ScanResult], grace: float, fleet: Fleet, stats: Selfstats
+        self,
+        source: Source,
+        scan: Callable[[], ScanResult],
+        grace: float,
+        fleet: Fleet,
+        stats: Selfstats,
+        *,
+        name: Callable[[Sequence[Target]], Sequence[Target]] = lambda targets: targets,
     ) -> None:
         self.source = source
         self._look = scan
+        self._name = name
         self._grace = grace
         self._fleet = fleet
         self._stats = stats
@@ -88,12 +96,13 @@ class SourcePoller:
     def _take(self, seen: ScanResult) -> None:
         self._failure = ""
         self._fleet.works(self.source)
-        if seen.targets != self._targets:
-            self._log.info("targets found", targets=len(seen.targets))
+        targets = self._name(seen.targets)
+        if targets != self._targets:
+            self._log.info("targets found", targets=len(targets))
             # Grace is for what goes by itself, not for what a new configuration does without.
             grace = 0.0 if self._targets is None else self._grace
-            self._fleet.want(self.source, seen.targets, grace=grace)
-            self._targets = seen.targets
+            self._fleet.want(self.source, targets, grace=grace)
+            self._targets = targets
         refused = frozenset(seen.refused)
         self._say(sorted(refused - self._refused))
         self._refused = refused
