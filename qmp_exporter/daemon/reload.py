@@ -22,6 +22,7 @@ class Reload:
         self._apply = apply
         self._stats = stats
         self._one_at_a_time = asyncio.Lock()
+        self._next: asyncio.Task[tuple[str, ...]] | None = None  # waits for the one that is under way
         self._asked = asyncio.Event()
 
     def ask(self) -> None:
@@ -36,8 +37,17 @@ class Reload:
             await self.now()
 
     async def now(self) -> tuple[str, ...]:
-        """Reload, and tell every error; there is none if the configuration now holds."""
+        """Reload, and tell every error; there is none if the configuration now holds.
+
+        Who asks while one is under way shares the next with all who do.
+        """
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_task(self._reload())
+        return await asyncio.shield(self._next)
+
+    async def _reload(self) -> tuple[str, ...]:
         async with self._one_at_a_time:
+            self._next = None
             systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
             successful = False
             try:

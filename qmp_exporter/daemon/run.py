@@ -22,17 +22,13 @@ from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.reconciler import Reconciler
 from qmp_exporter.daemon.web.exposition import Exposition
 from qmp_exporter.daemon.web.http import application
+from qmp_exporter.runtime.garbage import collect_garbage
 from qmp_exporter.runtime.supervisor import restart_on_crash
 from qmp_exporter.webserver import ALLOW_ALL, LIMITS, AccessControl, bound, listening, named, rules
 
 DEFAULT_ADDRESS = ":10065"
 SPARE_FILES = 64  # descriptors for anything but monitors and scrapers: files that are read, logs, the event loop
 HEARTBEAT = 1.0  # seconds between two looks at how late the event loop is
-GC_THRESHOLD = (
-    50_000,
-    20,
-    100,
-)  # what a VM keeps is no garbage: looking through it at the default rate is a fifth of CPU
 LAG_WINDOW = 15  # heartbeats that the exported lag is the longest of
 
 log = structlog.get_logger()
@@ -64,7 +60,6 @@ async def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     allowed = _raise_file_limit()
-    gc.set_threshold(*GC_THRESHOLD)
     stats = Selfstats()
     stats.reload_successful.set(1)
     stats.reload_at.set(time.time())
@@ -88,6 +83,7 @@ async def run(
                 configured.run,
                 partial(restart_on_crash, reload.run),
                 partial(_heartbeat, fleet, stats, allowed),
+                partial(collect_garbage, lambda: fleet.ready, lambda: fleet.gone),
             )
         finally:
             systemd.notify("STOPPING=1")

@@ -3,15 +3,16 @@
 aiohttp has neither. Who has been answered well keeps its connection, as Prometheus does between two scrapes; but
 only some of the places are for these, and who finds none gets `Connection: close`. So there is always room for a
 newcomer: when all places are taken, the one goes that has kept us waiting longest for its request, or else for it to
-read its answer. What is kept is never given to a newcomer.
+read its answer. What is kept is never given to a newcomer. When the answers hold too much memory, the one goes that has
+not read anything for longest.
 """
 
 import asyncio
-import contextlib
 import enum
 import functools
 import io
 import socket
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, cast
@@ -65,7 +66,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, handler: asyncio.Protocol, access: AccessControl, limits: Limits) -> None:
         self.phase = Phase.REQUEST
         self.kept = False
-        self.owed = 0  # bytes of the answer under way
+        self.owed = b""  # the answer under way; a page is shared by all who asked for it at once
+        self.waiting_since = asyncio.get_running_loop().time()  # for its request, or for it to read on
         self.cut_off_for = ""  # why we ended it, if we did
         self.deadline: asyncio.Timeout | None = None
         self.closed = asyncio.get_running_loop().create_future()
@@ -78,8 +80,9 @@ class Connection(asyncio.Protocol):
     def enter(self, phase: Phase) -> None:
         self.phase = phase
         self._header_bytes = 0
+        self.waiting_since = asyncio.get_running_loop().time()
         if self.deadline is not None and not self.deadline.expired():
-            self.deadline.reschedule(asyncio.get_running_loop().time() + self._limits.seconds(phase))
+            self.deadline.reschedule(self.waiting_since + self._limits.seconds(phase))
 
     def abort(self) -> None:
         """Close without waiting for a peer that may never read what is left in the buffer."""
@@ -112,6 +115,7 @@ class Connection(asyncio.Protocol):
         self._handler.pause_writing()
 
     def resume_writing(self) -> None:
+        self.waiting_since = asyncio.get_running_loop().time()
         self._handler.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -188,7 +192,8 @@ class Connections:
     def _make_room(self) -> None:
         """Part with the one who is waited for longest: for its request, or else for it to read. Nobody that is kept."""
         waited_for = [one for one in self._tasks if not one.kept]
-        self._cut_off(min(waited_for, key=lambda one: _PHASES.index(one.phase)))
+        # Who has nothing to read yet waits for us.
+        self._cut_off(min(waited_for, key=lambda one: (_PHASES.index(one.phase), not one.owed, one.waiting_since)))
 
     def _cut_off(self, connection: Connection) -> None:
         connection.cut_off_for = "crowded"
@@ -207,29 +212,50 @@ class Connections:
         response = await _answer(request, handler)
         if response.status >= 400 or not self._may_stay(connection):
             response.force_close()
-        connection.owed = response.content_length or 0
-        self._limit_owed(connection)
-        if isinstance(response, web.Response) and isinstance(response.body, bytes) and len(response.body) > SLICE:
-            response.body = io.BytesIO(response.body)  # written in slices: a transport takes whatever it is given
-        with contextlib.suppress(ConnectionError):  # aiohttp finds out for itself
-            await response.prepare(request)
-            await response.write_eof()
-        connection.owed = 0
+        await self._send(connection, request, response)
         connection.enter(Phase.IDLE if response.keep_alive else Phase.CLOSE)
         connection.kept = bool(response.keep_alive) and self._may_stay(connection)  # only now: it has read the answer
         return response
+
+    async def _send(self, connection: Connection, request: web.Request, response: web.StreamResponse) -> None:
+        """Nothing keeps the body afterwards, however it ends.
+
+        What aiohttp does for a peer that has left makes a cycle of the error, its frames and the body: a whole page for
+        each, which waits for the garbage collection.
+        """
+        slices = None
+        if isinstance(response, web.Response) and isinstance(response.body, bytes):
+            connection.owed = response.body
+            self._limit_owed(connection)
+            if len(response.body) > SLICE:
+                slices = response.body = io.BytesIO(response.body)  # a transport takes whatever it is given at once
+        try:
+            await response.prepare(request)
+            await response.write_eof()
+        except ConnectionError as error:  # aiohttp finds out for itself
+            error.__traceback__ = None
+        finally:
+            connection.owed = b""
+            if slices is not None:
+                slices.close()
 
     def _may_stay(self, connection: Connection) -> bool:
         return connection.kept or sum(one.kept for one in self._tasks) < self._limits.kept
 
     def _limit_owed(self, newest: Connection) -> None:
         """A page is held in memory until it is read; who reads it so slowly that too many are held, gets no more."""
-        owing = [one for one in self._tasks if one.owed and one is not newest]
-        owed = newest.owed + sum(one.owed for one in owing)
+        owing = sorted(
+            (one for one in self._tasks if one.owed and one is not newest), key=lambda one: one.waiting_since
+        )
+        readers = Counter(id(one.owed) for one in owing)
+        owed = sum({id(one.owed): len(one.owed) for one in (*owing, newest)}.values())
         for one in owing:
-            if owed > self._limits.owed:
-                owed -= one.owed
-                self._cut_off(one)
+            if owed <= self._limits.owed:
+                return
+            readers[id(one.owed)] -= 1
+            if not readers[id(one.owed)] and one.owed is not newest.owed:
+                owed -= len(one.owed)
+            self._cut_off(one)
 
 
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import gc
 import re
+import tracemalloc
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -91,12 +93,18 @@ async def serving(limits: Limits) -> AsyncIterator[Server]:
     async def large(_request: web.Request) -> web.Response:
         return web.Response(body=bytes(LARGE))
 
+    shared_body = bytes(LARGE)
+
+    async def shared(_request: web.Request) -> web.Response:
+        return web.Response(body=shared_body)
+
     async def broken(_request: web.Request) -> web.Response:
         raise ValueError("a bug")
 
     app = web.Application()
     app.router.add_get("/small", small)
     app.router.add_get("/large", large)
+    app.router.add_get("/shared", shared)
     app.router.add_get("/broken", broken)
     stats = Selfstats()
     with contextlib.ExitStack() as peers:
@@ -213,6 +221,50 @@ async def test_memory_for_answers_that_nobody_reads_is_limited() -> None:
         await crowd[0].is_cut_off()
         assert "200 OK" in await crowd[4].answer()
         assert "200 OK" in await (await server.peer()).asks(GET.replace(b"small", b"large"))
+
+
+async def test_an_answer_that_many_read_is_in_memory_once_and_so_it_is_counted() -> None:
+    async with serving(replace(LIMITS, owed=3 * LARGE)) as server:
+        crowd = [await server.peer() for _ in range(8)]
+        for peer in crowd:
+            await peer.send(GET.replace(b"small", b"shared"))
+        assert all(["200 OK" in await peer.answer() for peer in crowd])
+        assert server.cut_off("crowded") == 0
+
+
+async def test_who_is_connected_longest_and_reads_is_not_cut_off_for_those_who_do_not() -> None:
+    """As Prometheus, which keeps its connection."""
+    async with serving(replace(LIMITS, owed=3 * LARGE)) as server:
+        prometheus, *crowd = [await server.peer() for _ in range(4)]
+        await prometheus.asks()
+        for number, peer in enumerate((crowd[0], crowd[1], prometheus, crowd[2]), start=1):
+            await peer.send(GET.replace(b"small", b"large"))
+            await eventually(lambda number=number: server.at("answer") + server.cut_off("crowded") == number)
+        assert server.cut_off("crowded") == 1
+        await crowd[0].is_cut_off()
+        assert "200 OK" in await prometheus.answer()
+
+
+async def test_nothing_is_kept_of_an_answer_whose_reader_left_in_the_middle() -> None:
+    """Without waiting for the garbage collection, which comes late."""
+    gc.disable()
+    tracemalloc.start()
+    try:
+        async with serving(LIMITS) as server:
+            before, _ = tracemalloc.get_traced_memory()
+            for _ in range(5):
+                peer = await server.peer()
+                await peer.send(GET.replace(b"small", b"large"))
+                await peer.header()
+                for _ in range(500):  # turns of the server, which shares this loop: it waits for the peer by then
+                    await asyncio.sleep(0)
+                peer.close()
+            await eventually(lambda: server.at("answer") == 0)
+            after, _ = tracemalloc.get_traced_memory()
+            assert after - before < LARGE
+    finally:
+        tracemalloc.stop()
+        gc.enable()
 
 
 async def test_who_does_not_close_when_told_to_is_cut_off() -> None:

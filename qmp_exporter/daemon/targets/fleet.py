@@ -12,6 +12,7 @@ import structlog
 
 from qmp_exporter.catalog import CATALOG, without
 from qmp_exporter.config import Target
+from qmp_exporter.core.lines import Room
 from qmp_exporter.core.page import Page
 from qmp_exporter.daemon.host.network import NetworkReader
 from qmp_exporter.daemon.monitor.connect_limiter import ConnectLimiter
@@ -36,7 +37,7 @@ class Fleet:
     def __init__(self, stats: Selfstats) -> None:
         self._stats = stats
         self._sources = Sources()
-        self._shared = Shared(ConnectLimiter(), NetworkReader())
+        self._shared = Shared(ConnectLimiter(), NetworkReader(), Room())
         self._watches: dict[str, Watch] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -44,6 +45,7 @@ class Fleet:
         self._collisions: Mapping[Collision, None] = {}
         self._expected: set[Source] = set()
         self._was_ready = False
+        self.gone = 0  # watches that have ended
         self._failures: dict[Source, str] = {}
         self.failures: Mapping[Source, str] = MappingProxyType(self._failures)
         self.watches: Mapping[str, Watch] = MappingProxyType(self._watches)
@@ -189,6 +191,7 @@ class Fleet:
     def _end(self, name: str) -> "asyncio.Task[None] | None":
         """End a watch; its task, which takes a moment to leave the monitor."""
         del self._watches[name]
+        self.gone += 1
         self.page.forget(name)
         task = self._running.pop(name, None)
         if task is not None:

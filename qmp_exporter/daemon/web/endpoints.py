@@ -36,7 +36,8 @@ ENDPOINTS = (
     Endpoint(
         "/-/reload",
         ("POST", "PUT"),
-        "Reads the configuration again: 200, or 500 with every error; 403 without `--web.enable-lifecycle`.",
+        "Reads the configuration again: 200, or 500 with every error; 403 without `--web.enable-lifecycle`, and for a "
+        "browser that shows a page of another site.",
     ),
     Endpoint("/-/reference", READ, "The reference of the metrics."),
 )

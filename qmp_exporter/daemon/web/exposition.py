@@ -2,7 +2,8 @@
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Collection
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -38,6 +39,17 @@ class Selection(NamedTuple):
 ALL = Selection(None, own=True)
 
 
+class _Wish(NamedTuple):
+    wanted: Selection
+    openmetrics: bool
+    compressed: bool
+
+
+class _Made(NamedTuple):
+    number: int  # of the page, since the exporter began
+    body: bytes
+
+
 def selection(collect: Collection[str], exclude: Collection[str]) -> Selection:
     """The groups that are asked for, by the convention of node_exporter: these only, or all but these.
 
@@ -64,26 +76,57 @@ FAMILIES_OF = _families_of()
 
 
 class Exposition:
-    """Makes one page at a time; those who ask meanwhile wait, and share what has not changed by then."""
+    """Makes one page at a time; those who ask meanwhile wait, and share the next one."""
 
     def __init__(self, fleet: Fleet, stats: Selfstats) -> None:
         self._fleet = fleet
         self._stats = stats
         self._lock = asyncio.Lock()
         self._packed: dict[tuple[bool, Selection], _Packed] = {}
+        self._waiting: Counter[_Wish] = Counter()
+        self._made: dict[_Wish, _Made] = {}  # only while somebody waits for it
+        self._begun = 0  # pages
 
-    async def page(self, *, openmetrics: bool, compressed: bool, wanted: Selection = ALL) -> bytes:
-        async with self._lock:
-            await self._fleet.refresh()
-            own = self._stats.text(openmetrics=openmetrics) if wanted.own else b"# EOF\n" if openmetrics else b""
-            if not compressed:
-                return b"".join([*[part async for part in self._parts(wanted, openmetrics=openmetrics)], own])
-            packed = self._packed.pop((openmetrics, wanted), None)
-            if packed is None or packed.version != self._fleet.page.version:
-                packed = await self._pack(wanted, openmetrics=openmetrics)
-            self._packed[openmetrics, wanted] = packed
-            if len(self._packed) > MAX_PACKED:
-                del self._packed[next(iter(self._packed))]
+    async def page(
+        self,
+        *,
+        openmetrics: bool,
+        compressed: bool,
+        wanted: Selection = ALL,
+        is_gone: Callable[[], bool] = lambda: False,
+    ) -> bytes:
+        """`is_gone`: nobody is there any more who would read it; the answer is empty then."""
+        wish = _Wish(wanted, openmetrics, compressed)
+        asked_at = self._begun
+        self._waiting[wish] += 1
+        try:
+            async with self._lock:
+                made = self._made.get(wish)
+                if made is not None and made.number > asked_at:  # else it may be older than the question
+                    return made.body
+                if is_gone():
+                    return b""
+                self._begun += 1
+                made = self._made[wish] = _Made(self._begun, await self._make(wish))
+                return made.body
+        finally:
+            self._waiting[wish] -= 1
+            if not self._waiting[wish]:
+                del self._waiting[wish]
+                self._made.pop(wish, None)
+
+    async def _make(self, wish: _Wish) -> bytes:
+        wanted, openmetrics, compressed = wish
+        await self._fleet.refresh()
+        own = self._stats.text(openmetrics=openmetrics) if wanted.own else b"# EOF\n" if openmetrics else b""
+        if not compressed:
+            return b"".join([*[part async for part in self._parts(wanted, openmetrics=openmetrics)], own])
+        packed = self._packed.pop((openmetrics, wanted), None)
+        if packed is None or packed.version != self._fleet.page.version:
+            packed = await self._pack(wanted, openmetrics=openmetrics)
+        self._packed[openmetrics, wanted] = packed
+        if len(self._packed) > MAX_PACKED:
+            del self._packed[next(iter(self._packed))]
         return _completed(packed, own)
 
     async def _parts(self, wanted: Selection, *, openmetrics: bool) -> AsyncIterator[bytes]:

@@ -27,7 +27,9 @@ def application(
             wanted = selection(request.query.getall("collect[]", []), request.query.getall("exclude[]", []))
         except ValueError as error:
             return web.Response(status=400, text=f"{error}\n", headers=NO_STORE)
-        body = await exposition.page(openmetrics=openmetrics, compressed=compressed, wanted=wanted)
+        body = await exposition.page(
+            openmetrics=openmetrics, compressed=compressed, wanted=wanted, is_gone=lambda: request.transport is None
+        )
         headers = {"Content-Type": OPENMETRICS if openmetrics else TEXT, "Vary": "Accept, Accept-Encoding", **NO_STORE}
         if compressed:
             headers["Content-Encoding"] = "gzip"
@@ -55,10 +57,20 @@ def application(
     return app
 
 
-async def _reload(reload: Reload | None, _request: web.Request) -> web.Response:
+async def _reload(reload: Reload | None, request: web.Request) -> web.Response:
     if reload is None:
         return web.Response(status=403, text="wanted --web.enable-lifecycle\n", headers=NO_STORE)
+    if _is_of_another_site(request):
+        return web.Response(status=403, text="a page of another site may not ask for this\n", headers=NO_STORE)
     if errors := await reload():
         text = "".join(f"{error}\n" for error in ("the configuration is wrong; the one before holds:", *errors))
         return web.Response(status=500, text=text, headers=NO_STORE)
     return web.Response(text="reloaded\n", headers=NO_STORE)
+
+
+def _is_of_another_site(request: web.Request) -> bool:
+    """A browser says so (Fetch Metadata), older ones by Origin alone; other clients say nothing."""
+    if request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
+        return True
+    origin = request.headers.get("Origin")
+    return origin is not None and origin.partition("://")[2] != request.host

@@ -402,11 +402,23 @@ async def test_a_bug_while_reloading_shows_as_a_failed_reload(fleet: Running) ->
     assert fleet.own("qmp_exporter_config_last_reload_successful 0.0")
 
 
-async def test_a_request_that_comes_while_reloading_reads_the_file_once_more(fleet: Running) -> None:
+async def test_all_requests_that_come_while_reloading_read_the_file_once_more(fleet: Running) -> None:
     configs = iter([read("poll_interval: 1s\nvms: []"), read("poll_interval: 2s\nvms: []")])
     applied: list[Config] = []
-    reload = Reload(lambda: next(configs), applied.append, fleet.stats)
-    await asyncio.gather(reload.now(), reload.now())
+    reading = threading.Semaphore(0)
+
+    def slowly() -> Config:
+        reading.acquire()
+        return next(configs)
+
+    reload = Reload(slowly, applied.append, fleet.stats)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(reload.now())
+        await asyncio.sleep(0)
+        for _ in range(100):
+            group.create_task(reload.now())
+        await asyncio.sleep(0)
+        reading.release(2)
     assert [config.defaults.poll_interval for config in applied] == [1, 2]
 
 

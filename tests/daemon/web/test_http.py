@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from qmp_exporter import __version__
 from qmp_exporter.catalog import GROUPS
 from qmp_exporter.config import Target
+from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.sources import DIAL_IN, FILES, Source
 from qmp_exporter.revision import revision
 from qmp_exporter.runtime import cooperative
@@ -219,6 +220,25 @@ async def test_a_large_page_is_whole(serve: Serve, many: list[Monitor], monkeypa
     assert all(line in body for body in pages for line in up)
 
 
+async def test_all_who_ask_while_a_page_is_made_share_the_next_one(
+    serve: Serve, many: list[Monitor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cooperative, "LONGEST", 0.0)
+    made = 0
+    render = Fleet.refresh
+
+    async def counted(fleet: Fleet) -> None:
+        nonlocal made
+        made += 1
+        await render(fleet)
+
+    monkeypatch.setattr(Fleet, "refresh", counted)
+    server = await serve(*(Target(monitor.vm.name, str(monitor.address)) for monitor in many), watch=True)
+    pages = await asyncio.gather(*(server.ask("/metrics") for _ in range(50)))
+    assert all(response.status == 200 for response, _ in pages)
+    assert made <= 10
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 async def test_whoever_may_reload_is_told_every_error(serve: Serve, method: str) -> None:
     answers: list[tuple[str, ...]] = [(), ("config.yaml:1:1: wrong", "config.yaml:2:1: wrong too")]
@@ -238,6 +258,32 @@ async def test_nobody_may_reload_unless_it_is_enabled(serve: Serve) -> None:
     response, body = await (await serve(TARGET)).ask("/-/reload", method="POST")
     assert response.status == 403
     assert body == b"wanted --web.enable-lifecycle\n"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({}, 200),
+    ],
+)
+async def test_a_page_of_another_site_reloads_nothing(serve: Serve, headers: dict[str, str], status: int) -> None:
+    reloads = 0
+
+    async def reload() -> tuple[str, ...]:
+        nonlocal reloads
+        reloads += 1
+        return ()
+
+    server = await serve(TARGET, reload=reload)
+    named = {name.replace("-", "_"): value for name, value in headers.items()}
+    response, _ = await server.ask("/-/reload", method="POST", **named)
+    assert (response.status, reloads) == (status, int(status == 200))
 
 
 async def test_a_look_at_the_address_reloads_nothing(serve: Serve) -> None:
