@@ -1,13 +1,32 @@
 """Chunks of bytes as they arrive -> whole lines, none longer than the limit."""
 
+from typing import Final
+
+OWN: Final = 1 << 20  # bytes of a line that any monitor has room for: the longest replies of a VM stay below
+SHARED: Final = 64 << 20
+
+
+class Room:
+    """What the unfinished lines of all monitors may take together, beyond what each has for itself."""
+
+    def __init__(self, size: int = SHARED) -> None:
+        self.left = size
+
 
 class Lines:
-    """Splits a stream at newlines.  A line of more than `limit` bytes is skipped and counted in `too_long`."""
+    """Splits a stream at newlines.
 
-    def __init__(self, limit: int) -> None:
+    A line of more than `limit` bytes, or for which there is no room, is skipped and counted in `too_long`.
+    """
+
+    __slots__ = ("_own", "_room", "_skipping", "_taken", "_unfinished", "limit", "too_long")
+
+    def __init__(self, limit: int, room: Room | None = None, own: int = OWN) -> None:
         self.limit = limit
-        self._parts: list[bytes] = []  # of the line that is not at its end yet; joined once, not copied per chunk
-        self._length = 0
+        self._own = own
+        self._room = room or Room()
+        self._taken = 0  # of the room
+        self._unfinished = bytearray()  # one buffer: a list of the parts would cost 27 times as much for small ones
         self._skipping = False
         self.too_long = 0
 
@@ -27,24 +46,44 @@ class Lines:
     @property
     def unfinished(self) -> bool:
         """The stream stopped inside a line."""
-        return self._length > 0 or self._skipping
+        return bool(self._unfinished) or self._skipping
+
+    def grow(self, limit: int, room: Room) -> None:
+        """From now on lines may be as long, and share this room."""
+        self._room.left += self._taken
+        self._room, self.limit = room, limit
+        self._taken = 0
+
+    def clear(self) -> None:
+        """Forget the line that is not at its end."""
+        self._unfinished = bytearray()
+        self._room.left += self._taken
+        self._taken = 0
 
     def _extend(self, part: bytes) -> None:
         if not part or self._skipping:
             return
-        self._length += len(part)
-        if self._length > self.limit:
-            self._parts.clear()
-            self._length = 0
+        length = len(self._unfinished) + len(part)
+        if length > self.limit or not self._has_room(length):
+            self.clear()
             self._skipping = True
             self.too_long += 1
         else:
-            self._parts.append(part)
+            self._unfinished += part
+
+    def _has_room(self, length: int) -> bool:
+        more = length - self._own - self._taken
+        if more > self._room.left:
+            return False
+        if more > 0:
+            self._taken += more
+            self._room.left -= more
+        return True
 
     def _complete(self) -> bytes:
-        line = b"".join(self._parts)
-        self._parts.clear()
-        self._length = 0
+        line = bytes(self._unfinished)
+        if line:
+            self.clear()
         self._skipping = False
         return line
 

@@ -9,12 +9,13 @@ from msgspec import Raw
 
 from .allow_list import AllowList
 from .family import Query
-from .lines import Lines
+from .lines import Lines, Room
 from .wire import BadMessage, Event, Failure, Greeting, Reply, decode, excerpt
 
 GREETING_DEADLINE = 5.0  # seconds; QEMU greets at once, so that silence means that another client holds the monitor
 NEGOTIATION_DEADLINE = 10.0  # seconds; qmp_capabilities waits for the main loop, which a slow disk may hold
 MAX_LINE = 8 * 1024 * 1024  # bytes; the longest replies, of query-block with long chains, stay below one MiB
+MAX_FIRST_LINE = 64 * 1024  # the same before the negotiation is done: a greeting or an event
 FIRST_WORDS = 512  # bytes that are kept of a peer that does not greet
 MAX_ASKED = 8  # queries that may still be answered, those included that were given up
 
@@ -67,6 +68,7 @@ class Protocol:
         "_asked",
         "_greeting",
         "_lines",
+        "_max_line",
         "_next_id",
         "_unsent",
         "deadline",
@@ -74,10 +76,14 @@ class Protocol:
         "is_open",
     )
 
-    def __init__(self, allowed: AllowList, now: float, max_line: int = MAX_LINE) -> None:
-        """`allowed`: what may be sent, beside qmp_capabilities; `now`: when the attempt to connect begins."""
+    def __init__(self, allowed: AllowList, now: float, max_line: int = MAX_LINE, room: Room | None = None) -> None:
+        """`allowed`: what may be sent, beside qmp_capabilities; `now`: when the attempt to connect begins.
+
+        `room`: what it shares with other sessions for long lines.
+        """
         self._allowed = allowed
-        self._lines = Lines(max_line)
+        self._max_line = max_line
+        self._lines = Lines(min(max_line, MAX_FIRST_LINE), room)
         self._asked: dict[int, tuple[Query, float]] = {}
         self._next_id = 0
         self._unsent: list[bytes] = []
@@ -86,10 +92,10 @@ class Protocol:
         self.deadline: float | None = now + GREETING_DEADLINE
         self.is_open = False
 
-    def allow(self, allowed: AllowList, max_line: int = MAX_LINE) -> None:
-        """From now on this may be sent, and lines may be as long."""
+    def allow(self, allowed: AllowList, room: Room, max_line: int = MAX_LINE) -> None:
+        """From now on, once it is open, this may be sent, and lines may be as long."""
         self._allowed = allowed
-        self._lines.limit = max_line
+        self._lines.grow(max_line, room)
 
     @property
     def has_greeted(self) -> bool:
@@ -118,8 +124,10 @@ class Protocol:
         return messages
 
     def end(self) -> BadMessage | None:
-        """The peer ended the stream: was it inside a message?"""
-        return BadMessage("truncated", "the stream ended inside a message") if self._lines.unfinished else None
+        """The stream is over: was it inside a message?  Of that nothing is kept."""
+        was_inside = self._lines.unfinished
+        self._lines.clear()
+        return BadMessage("truncated", "the stream ended inside a message") if was_inside else None
 
     def silence(self) -> tuple[str, str]:
         """The deadline has passed -> the state of the monitor (qemu_monitor_state), and why in words."""
@@ -154,6 +162,7 @@ class Protocol:
         if self._greeting is None or (value is None and error != ALREADY_NEGOTIATED):
             return Refusal(error)
         self.is_open, self.deadline = True, None
+        self._lines.limit = self._max_line
         return self._greeting
 
     # --- what goes out

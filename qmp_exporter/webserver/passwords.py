@@ -1,30 +1,36 @@
 """An Authorization header -> whether it names a user and the password; bcrypt runs in a thread, one at a time.
 
 A check takes 50 ms of a core by design. Prometheus pays that once: what was right is remembered for each user, and
-nothing that others send can push it out. Those who guess stand in line, one line for each address, and only the first
-of every line counts in the common one: the one who comes from somewhere else is next but one.
+nothing that others send can push it out. Those who guess stand in line, one line for each network, and only the first
+of every line counts in the common one: the one who comes from somewhere else is next but one. The common one is short,
+and after a wrong password the processor rests as long as it has worked: guessing takes half of a core at most.
 """
 
 import asyncio
 import base64
 import hmac
+import ipaddress
 import os
+import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import bcrypt
 
 from qmp_exporter.runtime.threads import run_in_daemon_thread
 
-LINE: Final = 8  # who may stand in one address' line
-REMEMBERED: Final = 256  # wrong ones, so that a scraper with an old password costs little
+LINE: Final = 8  # who may stand in the line of one network
+COMMON: Final = 16  # lines; beyond it only networks that knew a password: a right one waits some seconds at most
+REMEMBERED: Final = 256  # networks, and wrong passwords, so that a scraper with an old password costs little
 BCRYPT_BYTES: Final = 72  # of a password; bcrypt takes no more, and Go ignores the rest
+
+T = TypeVar("T")
 
 
 class TooManyChecks(Exception):
-    """From one address; a later one may get its turn."""
+    """A later request may get its turn."""
 
 
 class Passwords:
@@ -34,13 +40,14 @@ class Passwords:
         self._right: dict[str, bytes] = {}  # user -> digest of the password
         self._wrong: dict[bytes, None] = {}  # digests, the oldest first
         self._standing: Counter[str] = Counter()
+        self._welcome: dict[str, None] = {}  # networks from which a right password came, the oldest first
         self._lines: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._common = asyncio.Lock()
 
     async def admit(self, authorization: str, address: str) -> bool:
         """Whether a request with this header may be answered.
 
-        :raise TooManyChecks: LINE of this address are standing there already.
+        :raise TooManyChecks: LINE of its network are standing there already, or COMMON networks.
         """
         credentials = _credentials(authorization)
         if credentials is None:
@@ -50,38 +57,60 @@ class Passwords:
         known = self._known(user, digest)
         if known is not None:
             return known
-        if self._standing[address] >= LINE:
+        network = network_of(address)
+        is_full = network not in self._standing and len(self._standing) >= COMMON and network not in self._welcome
+        if is_full or self._standing.get(network, 0) >= LINE:
             raise TooManyChecks
-        self._standing[address] += 1
+        self._standing[network] += 1
         try:
-            async with self._lines[address], self._common:
-                return await self._check(user, password, digest)
+            async with self._lines[network], self._common:
+                return await self._check(user, password, digest, network)
         finally:
-            self._standing[address] -= 1
-            if not self._standing[address]:
-                del self._standing[address], self._lines[address]
+            self._standing[network] -= 1
+            if not self._standing[network]:
+                del self._standing[network], self._lines[network]
 
     def _known(self, user: str, digest: bytes) -> bool | None:
         if hmac.compare_digest(self._right.get(user, b""), digest):
             return True
         return False if digest in self._wrong else None
 
-    async def _check(self, user: str, password: bytes, digest: bytes) -> bool:
+    async def _check(self, user: str, password: bytes, digest: bytes, network: str) -> bool:
         known = self._known(user, digest)
         if known is not None:  # somebody before us in the line asked the same
             return known
-        # A user that there is not costs the same time as one that there is, and is refused after it.
-        hashed = self.users.get(user) or next(iter(self.users.values()))
-        right = (
-            await run_in_daemon_thread(partial(bcrypt.checkpw, password[:BCRYPT_BYTES], hashed)) and user in self.users
-        )
-        if right:
+        hashed = self.users.get(user) or self._hash_for_nobody(user)
+        began = time.monotonic()
+        fits = await run_in_daemon_thread(partial(bcrypt.checkpw, password[:BCRYPT_BYTES], hashed))
+        if fits and user in self.users:
             self._right[user] = digest
-        else:
-            self._wrong[digest] = None
-            if len(self._wrong) > REMEMBERED:
-                del self._wrong[next(iter(self._wrong))]
-        return right
+            _remember(self._welcome, network)
+            return True
+        _remember(self._wrong, digest)
+        await asyncio.sleep(time.monotonic() - began)
+        return False
+
+    def _hash_for_nobody(self, user: str) -> bytes:
+        """A user that there is not costs the time of one that there is, always of the same, and is refused after it."""
+        hashes = tuple(self.users.values())
+        number = int.from_bytes(hmac.digest(self._key, user.encode(errors="surrogateescape"), "sha256"), "big")
+        return hashes[number % len(hashes)]
+
+
+def network_of(address: str) -> str:
+    """What one who guesses has many addresses of: a /24 of IPv4, a /64 of IPv6."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address  # of a unix socket there is none
+    mapped = getattr(parsed, "ipv4_mapped", None) or parsed
+    return str(ipaddress.ip_network((mapped, 24 if mapped.version == 4 else 64), strict=False))
+
+
+def _remember(kept: dict[T, None], new: T) -> None:
+    kept[new] = None
+    if len(kept) > REMEMBERED:
+        del kept[next(iter(kept))]
 
 
 def _credentials(authorization: str) -> tuple[str, bytes] | None:

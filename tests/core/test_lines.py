@@ -6,7 +6,7 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmp_exporter.core.lines import Lines
+from qmp_exporter.core.lines import OWN, Lines, Room
 
 LIMIT = 16
 streams = st.binary(max_size=400) | st.lists(
@@ -54,7 +54,7 @@ def test_an_endless_line_costs_no_memory():
     lines = Lines(LIMIT)
     for _ in range(1000):
         lines.feed(b"x" * LIMIT)
-    assert sum(sys.getsizeof(part) for part in lines._parts) == 0
+    assert sys.getsizeof(lines._unfinished) < 100
     assert lines.too_long == 1
     assert lines.unfinished
 
@@ -65,3 +65,38 @@ def test_a_stream_that_ends_inside_a_line_is_unfinished():
     assert lines.unfinished
     lines.feed(b"}\n")
     assert not lines.unfinished
+
+
+def test_a_long_line_in_many_small_pieces_takes_no_more_memory_than_its_bytes():
+    lines = Lines(1 << 20)
+    for _ in range(100_000):
+        lines.feed(b"xx")
+    assert sys.getsizeof(lines._unfinished) < 1.3 * 200_000
+
+
+def test_long_lines_of_all_together_have_one_room_and_each_has_some_of_its_own():
+    room = Room(1 << 20)
+    greedy, other, modest = (Lines(8 << 20, room) for _ in range(3))
+    greedy.feed(b"x" * (OWN + (1 << 20)))
+    assert (greedy.too_long, room.left) == (0, 0)
+    other.feed(b"x" * (OWN + 1))
+    assert other.too_long == 1
+    assert modest.feed(b"x" * OWN + b"\n") == [b"x" * OWN]
+    assert greedy.feed(b"\n") == [b"x" * (OWN + (1 << 20))]
+    assert room.left == 1 << 20
+    other.feed(b"\n" + b"x" * (OWN + 1))
+    assert (other.too_long, other.unfinished) == (1, True)
+    other.clear()
+    assert (room.left, other.unfinished) == (1 << 20, False)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.binary(max_size=40) | st.just(b"\n")), max_size=60))
+def test_whatever_comes_the_room_is_what_it_was_when_all_have_ended(pieces):
+    room = Room(20)
+    peers = [Lines(64, room, own=8) for _ in range(3)]
+    for number, piece in pieces:
+        peers[number].feed(piece)
+        assert room.left >= 0
+    for peer in peers:
+        peer.clear()
+    assert room.left == 20

@@ -124,8 +124,11 @@ class Link(QMPClient):
                 self._deadline = deadline
                 await self.connect(self._address)
         except TimeoutError:
-            raise self._silent() from None
+            silence = self._silent()
+            self.protocol.end()
+            raise silence from None
         except (ConnectError, OSError, ValueError) as error:
+            self.protocol.end()
             raise _unreachable(error.exc if isinstance(error, ConnectError) else error) from None
 
     @property
@@ -158,6 +161,7 @@ class Link(QMPClient):
         await asyncio.wait({self._closing}, timeout=CLOSE_DEADLINE)
 
     def _closed(self, closing: asyncio.Task[None]) -> None:
+        self.protocol.end()
         self.error = None if closing.cancelled() else closing.exception()
 
     # --- what is replaced in the library

@@ -15,6 +15,7 @@ from qmp_exporter.config import Target
 from qmp_exporter.core.backoff import LONGEST, delay
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.in_flight import PATIENCE
+from qmp_exporter.core.lines import Room
 from qmp_exporter.core.process import EXITED, HOST_WANTS
 from qmp_exporter.core.protocol import LateAnswer, Message, Protocol
 from qmp_exporter.core.session import Notice, Outcome, Session
@@ -51,6 +52,7 @@ class Shared(NamedTuple):
 
     limiter: ConnectLimiter
     network: NetworkReader
+    room: Room
 
 
 class Watch:
@@ -71,7 +73,7 @@ class Watch:
         self._stats = stats
         self._chance = chance
         self.session = self._new_session()
-        self._shared = shared or Shared(ConnectLimiter(), NetworkReader())
+        self._shared = shared or Shared(ConnectLimiter(), NetworkReader(), Room())
         self._wake = asyncio.Event()
         self._turn_at = float("inf")
         self._run_state_since: float | None = None
@@ -110,7 +112,7 @@ class Watch:
                 self._leave_alone_what_is_not_ours()
                 link = Link(
                     self.target.socket,
-                    Protocol(self._dispatch.allowed, time.monotonic()),
+                    Protocol(self._dispatch.allowed, time.monotonic(), room=self._shared.room),
                     receive=lambda messages: self._receive(link, messages),
                     ended=self._wake.set,
                 )

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import gc
 import inspect
 import socket
 import struct
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -487,3 +489,34 @@ def test_the_library_still_has_the_internals_that_are_used() -> None:
     loop = library.AsyncProtocol._bh_loop_forever
     assert list(inspect.signature(loop).parameters) == ["self", "async_fn", "name"]
     assert {"_bh_tasks", "_reader_task", "_writer_task"} <= vars(qmp_client.QMPClient()).keys()
+
+
+async def test_nothing_is_kept_of_long_lines_of_a_peer_that_hangs_up_and_comes_again(ear, peer):
+    """Without waiting for the garbage collection, which comes late."""
+    size = 4 << 20
+
+    async def endless(reader, writer):
+        writer.write(GREETING)
+        await reader.readuntil(b"}")
+        writer.write(NEGOTIATED + b"x" * size)
+        await writer.drain()
+        writer.close()
+
+    socket = await peer(endless)
+    links = []
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            ear.over.clear()
+            link = ear.link(socket)
+            links.append(link)  # as a cycle would keep it
+            await link.open()
+            await ear.over.wait()
+            await link.close()
+        now, _ = tracemalloc.get_traced_memory()
+        assert now < size
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert ear.bad == ["truncated"] * 3
