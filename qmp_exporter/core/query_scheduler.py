@@ -17,6 +17,9 @@ STAYS = frozenset({"STOP", "RESET", "RESUME"})  # events that say that QEMU is s
 SHARE = 0.03  # of QEMU's time that one of its queries may take: its main loop does nothing else meanwhile
 REST = 1 / SHARE - 1  # times what the last query took, until the next of its kind
 LONGEST_REST = 3600.0  # seconds; beyond that what was told is too old to be of use
+DEAR = 0.02  # seconds of our own event loop; a reply with 100 disks takes a quarter of it
+OUR_SHARE = 0.02  # of our time that the replies of one VM may take where they are dear
+LONGEST_OF_OURS = 60.0  # seconds
 LONGEST_REST_OF_MEMORY = 2.0  # seconds; a query that reads memory alone takes QEMU 50 ms at most, whatever it waits for
 MAX_FOLLOW_UPS = 8  # in a row while something else is wanted; in a storm a slow QEMU would never be polled otherwise
 MAX_OVERTAKEN = 3  # replies dropped in a row; beyond that a storm would leave the page without any answer at all
@@ -72,6 +75,7 @@ class QueryScheduler:
         self._follow_ups = 0  # asked in a row
         self._ending = False
         self._quiet_until: float | None = None
+        self._our_rest_until = -inf
 
     def start(self, now: float, chance: float) -> None:
         """The session was negotiated.  `chance` in [0, 1) spreads the polls of VMs that connected together."""
@@ -118,6 +122,14 @@ class QueryScheduler:
             elif query not in self._urgent and self._is_needed(query):
                 self._urgent[query] = None
 
+    def took_us(self, seconds: float, now: float) -> None:
+        """Reading what a peer said took so long, in which no other VM was heard: it is asked less often then.
+
+        A reply of thousands of disks takes a third of a second, and an event behind each reply would have it sent again.
+        """
+        if seconds > DEAR:
+            self._our_rest_until = now + min(seconds / OUR_SHARE, LONGEST_OF_OURS)
+
     def expect_end(self) -> None:
         """QEMU has announced its end: a query on its way out is no use, and makes QEMU 5.2 abort once in a while."""
         self._ending = True
@@ -127,7 +139,7 @@ class QueryScheduler:
         self._want_what_is_due(now)
         self._give_up(now)
         self._wait_for_the_end(now)
-        if self.in_flight.query is not None or self._ending:
+        if self.in_flight.query is not None or self._ending or now < self._our_rest_until:
             return None
         turns = (self._urgent, self._wanted) if self._follow_ups < MAX_FOLLOW_UPS else (self._wanted, self._urgent)
         for queries in turns:
@@ -153,7 +165,7 @@ class QueryScheduler:
         at = inf
         if self.in_flight.query is None:
             at = min((self._ready_at(query) for query in (*self._urgent, *self._wanted)), default=inf)
-            at = max(at, self._quiet_until or at)
+            at = max(at, self._quiet_until or at, self._our_rest_until)
         return max(0.0, min(at, self.in_flight.due(), self._poll_at, self._slow_at) - now)
 
     def answered(self, query: Query, now: float) -> bool:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from .family import MAX_VALUE, OTHER, Family, Label, Labels, Sample
 
 LINGER = 300.0  # seconds on the page after the first scrape that came too late: a second Prometheus is to see it, too
+MOST_LIMITED = 512  # samples of a reply that find no room and are added up as other; the rest would only cost time
 MAX_COMMON = 64  # samples of a family that VMs share; a broken peer must not fill what is kept for all
 
 
@@ -103,11 +104,14 @@ class Samples:
         kind = family.kind
         adds_up = kind != "gauge"  # of two by one name: their sum, or the one that was said last
         least = family.least
+        enough = self.limited + MOST_LIMITED
         for labels, value in changes:
             if not least <= value <= MAX_VALUE:
                 self.out_of_range = family.name
                 continue
             key = labels if labels in old else self._admit(index, labels, new)
+            if self.limited > enough:
+                break
             new[key] = value + new[key] if adds_up and key in new else value
         if kind == "counter" and (self._leaving or new.keys() != old.keys()):
             self._keep_for_now(index, old, new)

@@ -10,9 +10,12 @@ from asking import BLOCK, NAME, POLL, QUERIES, STATS, STATUS, VNC, VNC_SERVERS, 
 from qmp_exporter.core.family import Query
 from qmp_exporter.core.in_flight import HUNG, PATIENCE, STUCK
 from qmp_exporter.core.query_scheduler import (
+    DEAR,
+    LONGEST_OF_OURS,
     LONGEST_REST,
     MAX_FOLLOW_UPS,
     MAX_OVERTAKEN,
+    OUR_SHARE,
     QUERY_COMMANDS,
     REST,
     SHARE,
@@ -395,3 +398,26 @@ def test_without_a_monitor_nothing_is_due():
     scheduler = QueryScheduler(QUERIES, POLL, VmFacts())
     assert scheduler.due(0.0) == float("inf")
     assert scheduler.next(1000.0) is None
+
+
+@given(st.floats(DEAR + 0.001, 2.0))
+def test_a_vm_whose_replies_take_us_long_has_a_small_share_of_our_time_though_an_event_comes_with_each(took):
+    loop = Loop()
+    began = loop.now
+    for _ in range(20):
+        loop.happens("DEVICE_TRAY_MOVED")
+        while loop.scheduler.in_flight.query is None:
+            loop.now += max(loop.scheduler.due(loop.now), 0.001)
+            loop.turn()
+        loop.scheduler.answered(loop.scheduler.in_flight.query, loop.now)
+        loop.now += took
+        loop.scheduler.took_us(took, loop.now)
+    assert 20 * took <= max(OUR_SHARE, took / LONGEST_OF_OURS) * (loop.now - began) * 1.2
+
+
+def test_replies_that_take_us_no_time_are_not_waited_after():
+    loop = Loop()
+    loop.now += 1.0
+    loop.scheduler.took_us(DEAR / 2, loop.now)
+    loop.happens("VNC_CONNECTED")
+    assert loop.scheduler.in_flight.query is not None

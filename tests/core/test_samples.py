@@ -1,12 +1,13 @@
 """Samples: bounded whatever a peer sends, closed lists closed, values moved when a device gets its name."""
 
 import unicodedata
+from collections.abc import Iterator
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qmp_exporter.core.family import MAX_LABEL, OTHER, Label, counter, gauge, histogram
-from qmp_exporter.core.samples import LINGER, Samples
+from qmp_exporter.core.samples import LINGER, MOST_LIMITED, Samples
 
 DEVICE = Label("device", "Which disk.", limit=4)
 OPERATION = Label("operation", "Which operation.", values=("read", "write"))
@@ -224,3 +225,17 @@ def test_only_what_changed_is_dirty():
     samples.clear(LEVEL)
     samples.count(COUNT, [((), 1)])
     assert samples.dirty == {LEVEL, COUNT}
+
+
+def test_a_reply_with_very_many_values_of_a_label_is_left_where_it_would_only_add_to_other():
+    samples = fresh()
+    read = 0
+
+    def many() -> Iterator[tuple[tuple[str, str], int]]:
+        nonlocal read
+        for read in range(100_000):
+            yield (f"disk{read}", "read"), 1
+
+    samples.replace(TRAY, many())
+    assert list(samples.values[TRAY]) == [*((f"disk{number}", "read") for number in range(4)), ("other", "read")]
+    assert read < 2 * MOST_LIMITED

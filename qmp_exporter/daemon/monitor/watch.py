@@ -179,7 +179,10 @@ class Watch:
 
     def _receive(self, link: Link, messages: Iterable[Message]) -> None:
         """What one read brought.  Nobody is woken to send the next query, only where a turn is due earlier now."""
-        self._note(self.session.receive(messages, time.time(), time.monotonic()))
+        began = time.monotonic()
+        self._note(self.session.receive(messages, time.time(), began))
+        now = time.monotonic()
+        self.session.scheduler.took_us(now - began, now)
         if link.is_open and self._turn(link) < self._turn_at:
             self._wake.set()
 
