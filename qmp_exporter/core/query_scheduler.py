@@ -125,7 +125,7 @@ class QueryScheduler:
     def took_us(self, seconds: float, now: float) -> None:
         """Reading what a peer said took so long, in which no other VM was heard: it is asked less often then.
 
-        A reply of thousands of disks takes a third of a second, and an event behind each reply would have it sent again.
+        A reply of thousands of disks takes a third of a second, and an event behind each would have it sent again.
         """
         if seconds > DEAR:
             self._our_rest_until = now + min(seconds / OUR_SHARE, LONGEST_OF_OURS)
