@@ -52,7 +52,7 @@ DIAL_IN_REFUSED = OwnMetric(
     "qmp_exporter_dial_in_refused_total",
     "Connections of VMs that dial in that were turned away, by why.",
     ("reason",),
-    known=("silent", "failed", "nameless", "name_taken", "twice", "flood", "too_many"),
+    known=("silent", "failed", "nameless", "name_taken", "twice", "process", "flood", "too_many"),
 )
 SERIES_LIMITED = OwnMetric(
     "counter",

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import select
 import sys
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 STDERR = 2  # its descriptor
 PIECE = 4096  # bytes; PIPE_BUF, which the one who is ready to be written to takes without keeping us waiting
+# Controls, lone surrogates, and the format characters that reorder text or hide in it (Unicode's Cc, Cs, most of Cf).
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 LOST = "log output blocked; lines dropped"  # what is said of it when it is taken again
 # sd-daemon(3): the journal takes them off the line and knows its priority, so that `journalctl -p warning` finds it.
 PREFIXES = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>", "critical": "<2>"}
@@ -66,6 +69,7 @@ def configure(level: str, fmt: str) -> None:
         else structlog.processors.LogfmtRenderer(key_order=first, drop_missing=True, bool_as_flag=False)
     )
     processors: list[Processor] = [
+        _without_controls,
         *stamp,
         structlog.processors.add_log_level,
         structlog.processors.EventRenamer("msg"),
@@ -86,6 +90,14 @@ def configure(level: str, fmt: str) -> None:
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
+
+
+def _without_controls(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """What a peer calls itself makes no second line, moves no cursor and turns no text around."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = _CONTROLS.sub("\ufffd", value)
+    return event
 
 
 def _journal_reads(descriptor: int) -> bool:

@@ -73,7 +73,7 @@ def test_json_is_one_object_a_line_whatever_the_peer_said(capfd: pytest.CaptureF
     structlog.get_logger().warning("bad", text='a"b\nc\ud800')
     line = capfd.readouterr().err
     assert line.count("\n") == 1
-    assert json.loads(line)["text"] == 'a"b\nc\ud800'
+    assert json.loads(line)["text"] == 'a"b\ufffdc\ufffd'
 
 
 def test_less_than_the_level_is_not_said(capfd: pytest.CaptureFixture[str]) -> None:
@@ -135,3 +135,15 @@ def test_without_stderr_nothing_else_gets_its_number_and_the_log_with_it(tmp_pat
     )
     subprocess.run([sys.executable, "-c", script], close_fds=True, preexec_fn=lambda: os.close(2), check=True)
     assert (tmp_path / "other").read_text() == ""
+
+
+@pytest.mark.parametrize("fmt", ["logfmt", "json"])
+def test_what_a_peer_calls_itself_makes_no_line_and_turns_no_text_around(
+    capfd: pytest.CaptureFixture[str], fmt: str
+) -> None:
+    configure("info", fmt)
+    structlog.get_logger().info("a connection was turned away", name="web\n01\u202e\x1b[2J\u2066", vm="wéb01")
+    (line,) = capfd.readouterr().err.splitlines()
+    said = json.loads(line)["name"] if fmt == "json" else line
+    assert "web\ufffd01\ufffd\ufffd[2J\ufffd" in said
+    assert "wéb01" in line or "w\\u00e9b01" in line

@@ -5,6 +5,7 @@ import re
 import socket
 import struct
 from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 import psutil
 
@@ -20,19 +21,38 @@ SEEN_AGAIN = 60.0  # seconds, for what may have changed without a word
 FOUND_AGAIN = (
     600.0  # seconds between two searches for interfaces that cost a millisecond, where nothing tells of a change
 )
+SO_PEERSEC: Final = 31  # asm-generic/socket.h; Python's socket has no name for it
+MAX_SECURITY_LABEL: Final = 256  # bytes
 VHOST = b"vhost-"  # what its threads are called; since Linux 6.4 they are QEMU's own
 
 
-def peer_pid(monitor: socket.socket) -> int | None:
-    """The process that made the socket (unix(7), SO_PEERCRED): QEMU, where it listens itself; None over TCP."""
+class PeerProcess(NamedTuple):
+    """The process that made a socket (unix(7)), as the kernel tells it: nobody can say it is another's."""
+
+    pid: int | None  # None where it is not in sight of this one
+    uid: int
+    label: str  # of AppArmor or SELinux (SO_PEERSEC); empty where there is neither
+
+
+def peer_process(monitor: socket.socket) -> PeerProcess | None:
+    """QEMU, where it listens or connects itself; None over TCP."""
     if monitor.family != socket.AF_UNIX:
         return None
     try:
         credentials = monitor.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     except OSError:  # it was closed just now
         return None
-    pid: int = struct.unpack("3i", credentials)[0]
-    return pid or None
+    pid, uid, _ = struct.unpack("3i", credentials)
+    try:
+        label = monitor.getsockopt(socket.SOL_SOCKET, SO_PEERSEC, MAX_SECURITY_LABEL)
+    except OSError:
+        label = b""
+    return PeerProcess(pid or None, uid, label.rstrip(b"\0").decode(errors="replace"))
+
+
+def peer_pid(monitor: socket.socket) -> int | None:
+    peer = peer_process(monitor)
+    return None if peer is None else peer.pid
 
 
 def started(pid: int) -> float | None:

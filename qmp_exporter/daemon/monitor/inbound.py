@@ -12,7 +12,7 @@ from qmp_exporter.core.family import Query
 from qmp_exporter.core.lines import Room
 from qmp_exporter.core.protocol import Answer, Message, Protocol
 from qmp_exporter.core.wire import BadMessage, Event, Greeting
-from qmp_exporter.daemon.host.process import peer_pid
+from qmp_exporter.daemon.host.process import PeerProcess, peer_process
 from qmp_exporter.daemon.monitor.link import Link, Unreachable
 from qmp_exporter.daemon.selfstats import Selfstats
 
@@ -20,14 +20,16 @@ INTRODUCTION_DEADLINE = 10.0  # seconds; as with the negotiation, a slow disk ma
 # A stranger is given little room: greeting and replies are shorter, and events have some hundred bytes.
 MAX_LINE = 16 * 1024
 ROOM = 256 * 1024  # bytes of events that are kept until somebody watches: what a storm sends in 20 milliseconds
+NOBODY = PeerProcess(None, -1, "")
 EVENT_SIZE = 256  # bytes of an event without its data
 
 
 class InboundConnection:
-    """`pid` is that of the process, None where it is not in sight of this one."""
+    """`process` is NOBODY where the kernel does not tell it; `came_at` is on a clock that never jumps."""
 
     def __init__(self, connection: socket.socket, stats: Selfstats) -> None:
-        self.pid = peer_pid(connection)
+        self.process = peer_process(connection) or NOBODY
+        self.came_at = time.monotonic()
         self.over = asyncio.Event()
         self.greeting = Greeting("")
         self.identity = Identity()

@@ -1,6 +1,7 @@
 """Connections to a socket of ours -> targets of the fleet, each named as its QEMU names itself."""
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections import Counter
@@ -11,9 +12,8 @@ import structlog
 
 from qmp_exporter.catalog.identity import Identity
 from qmp_exporter.config import Listener
-from qmp_exporter.daemon.host.process import started
 from qmp_exporter.daemon.monitor.dial_in_watch import DialledIn, Mailbox
-from qmp_exporter.daemon.monitor.inbound import InboundConnection
+from qmp_exporter.daemon.monitor.inbound import NOBODY, InboundConnection
 from qmp_exporter.daemon.monitor.link import Unreachable, reason
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
@@ -25,11 +25,13 @@ LOOK = 5.0  # seconds without anybody who comes until it is looked whether the s
 MAX_VMS = 4096  # names on one socket within the grace period; twice what a hypervisor runs
 MAX_STRANGERS = 256  # connections that have not said yet who they are; at 0.3 MiB at most
 SHARE = 4  # of them from one process that are left alone when there is no room for another's
-COOLING = 60.0  # seconds in which a VM that dials in twice is not given another of two lines that are as new
+GREETS_WITHIN = 1.0  # seconds, when there is no room: QEMU greets at once
+VMS_OF_A_PROCESS = 1  # a QEMU is one VM; one that says it is many would fill the page
+VMS_OF_A_USER = 3072  # within the grace period, so that there is room for those of others
 BRAKE = 0.005  # seconds between two connections that take the room of older ones
 GATHER = 0.02  # seconds in which VMs that come are gathered: telling the fleet costs more the more VMs there are
 REMIND = 600.0  # seconds between two lines of log about the same trouble; QEMU comes again each second
-MAX_TROUBLES = 256  # that are remembered for it
+MAX_TROUBLES = 256  # that are remembered for it, and so the lines of log in that time
 
 log = structlog.get_logger()
 
@@ -49,7 +51,7 @@ class _Vm:
         self.target = target
         self.call: InboundConnection | None = None
         self.left_at = 0.0
-        self.moved_at = float("-inf")  # from one of its lines to a newer one
+        self.process = NOBODY  # that was connected last
 
 
 class DialIn:
@@ -134,15 +136,24 @@ class DialIn:
     async def _make_room(self) -> None:
         """Who has not said who it is has some seconds; a process that wants the room of all others has less."""
         while len(self._strangers) >= MAX_STRANGERS:
-            pid, number = Counter(call.pid for call in self._strangers).most_common(1)[0]
+            pid, number = Counter(call.process.pid for call in self._strangers).most_common(1)[0]
+            silent = next((call for call in self._strangers if not call.link.protocol.has_greeted), None)
+            waited = 0.0 if silent is None else time.monotonic() - silent.came_at
             if number > SHARE:
-                oldest = next(call for call in self._strangers if call.pid == pid)
-                self._strangers.pop(oldest).cancel()
-                self._turn_away(oldest, "flood", f"{number} connections of this process have not said who they are")
-                await asyncio.sleep(BRAKE)
+                oldest = next(call for call in self._strangers if call.process.pid == pid)
+                await self._evict(oldest, f"{number} connections of this process have not said who they are")
+            elif silent is not None and waited >= GREETS_WITHIN:
+                await self._evict(silent, f"{len(self._strangers)} connections have not said who they are")
             else:
                 self._room.clear()
-                await self._room.wait()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(GREETS_WITHIN if silent is None else GREETS_WITHIN - waited):
+                        await self._room.wait()
+
+    async def _evict(self, call: InboundConnection, why: str) -> None:
+        self._strangers.pop(call).cancel()
+        self._turn_away(call, "flood", why)
+        await asyncio.sleep(BRAKE)
 
     async def _receive(self, call: InboundConnection) -> None:
         """A connection, from when it was accepted to its end."""
@@ -151,7 +162,7 @@ class DialIn:
             await call.identify()
             self._is_known(call)
             vm = self._admit(call)
-            before, vm.call = vm.call, call
+            before, vm.call, vm.process = vm.call, call, call.process
             self._news.set()
             vm.target.line.put(call)
             if before is not None:
@@ -190,16 +201,30 @@ class DialIn:
     def _admit(self, call: InboundConnection) -> _Vm:
         """:raise Refused: it has no name, or one that is another's, or there are too many."""
         name = self._name(call.identity)
+        self._limit(name, call)
         vm = self._vms.get(name)
         if vm is None:
-            if len(self._vms) >= MAX_VMS:
-                self._forget_the_gone()
-            if len(self._vms) >= MAX_VMS:
-                raise Refused("too_many", f"{MAX_VMS} VMs are or were here within the grace period")
-            vm = self._vms[name] = _Vm(self._target(name))
-        elif vm.call is not None and not vm.call.over.is_set():
-            self._compare(name, vm, vm.call, call)
+            return self._vms.setdefault(name, _Vm(self._target(name)))
+        is_there = vm.call is not None and not vm.call.over.is_set()
+        if (is_there or self._is_remembered(vm)) and vm.process.uid != call.process.uid:
+            raise Refused("name_taken", f"{name} is, or was just now, a VM of the user {vm.process.uid}")
+        if is_there and vm.call is not None:
+            self._compare(name, vm.call, call)
         return vm
+
+    def _limit(self, name: str, call: InboundConnection) -> None:
+        """:raise Refused: its process has a VM already, or its user has very many, or all together have."""
+        if len(self._vms) >= VMS_OF_A_USER:
+            self._forget_the_gone()
+        others = [vm for known, vm in self._vms.items() if known != name]
+        pid, uid, _ = call.process
+        of_process = [vm for vm in others if vm.call is not None and vm.process.pid == pid]
+        if pid is not None and len(of_process) >= VMS_OF_A_PROCESS:
+            raise Refused("process", f"the process {pid} is another VM already: {of_process[0].target.name}")
+        if len(others) >= MAX_VMS:
+            raise Refused("too_many", f"{MAX_VMS} VMs are or were here within the grace period")
+        if sum(vm.process.uid == uid for vm in others) >= VMS_OF_A_USER:
+            raise Refused("too_many", f"{VMS_OF_A_USER} VMs of the user {uid} are or were here within the grace period")
 
     def _name(self, identity: Identity) -> str:
         if self._listener.name_from == "name" and identity.name:
@@ -209,20 +234,23 @@ class DialIn:
         wanted = "-name or -uuid" if self._listener.name_from == "name" else "-uuid"
         raise Refused("nameless", f"nothing to name it by: start QEMU with {wanted}")
 
-    def _compare(self, name: str, vm: _Vm, old: InboundConnection, new: InboundConnection) -> None:
-        """Of two lines of one VM the newer one stays; of two VMs with one name the one that is there."""
+    def _compare(self, name: str, old: InboundConnection, new: InboundConnection) -> None:
+        """The one that is there stays, as long as it answers: name and uuid are no secret, and anybody may say them."""
         if not _is_same(old, new):
             raise Refused("name_taken", f"another VM that is connected has the name {name}")
-        now = time.monotonic()
-        newer = _is_newer(new, old)
-        if newer is False or (newer is None and now < vm.moved_at + COOLING):
-            raise Refused("twice", f"{name} is connected by a line that is newer")
-        vm.moved_at = now
-        self._log.warning("dialled in twice; the newer connection stays", vm=name, pid=new.pid, older_pid=old.pid)
+        if old.process.label != new.process.label:
+            raise Refused("name_taken", f"the VM {name} that is connected has another security label")
+        watch = self._fleet.watches.get(name)
+        if watch is None or watch.vm.monitor_state != "hung":
+            raise Refused("twice", f"{name} is connected already")
+        pid, older_pid = new.process.pid, old.process.pid
+        self._log.warning("dialled in twice, and the older one is silent", vm=name, pid=pid, older_pid=older_pid)
+
+    def _is_remembered(self, vm: _Vm) -> bool:
+        return vm.call is not None or vm.left_at > time.monotonic() - self._listener.grace
 
     def _forget_the_gone(self) -> None:
-        before = time.monotonic() - self._listener.grace
-        self._vms = {name: vm for name, vm in self._vms.items() if vm.call is not None or vm.left_at > before}
+        self._vms = {name: vm for name, vm in self._vms.items() if self._is_remembered(vm)}
 
     def _target(self, name: str) -> DialledIn:
         shared = self._listener.shared
@@ -231,15 +259,18 @@ class DialIn:
 
     def _turn_away(self, call: InboundConnection, why: str, text: str) -> None:
         self._stats.dial_in_refused.labels(why).inc()
-        trouble = why, call.pid, call.identity.name
+        pid = call.process.pid
+        trouble = why, pid, call.identity.name
         now = time.monotonic()
         if now < self._troubles.get(trouble, float("-inf")) + REMIND:
             return
         if len(self._troubles) >= MAX_TROUBLES:
-            self._troubles.clear()
+            self._troubles = {one: at for one, at in self._troubles.items() if now < at + REMIND}
+        if len(self._troubles) >= MAX_TROUBLES:  # by as many processes as somebody likes to start
+            return
         self._troubles[trouble] = now
         name, uuid = call.identity
-        self._log.warning("a connection was turned away", reason=why, why=text, pid=call.pid, name=name, uuid=uuid)
+        self._log.warning("a connection was turned away", reason=why, why=text, pid=pid, name=name, uuid=uuid)
 
 
 async def _readable(listener: socket.socket) -> bool:
@@ -261,12 +292,4 @@ def _is_same(one: InboundConnection, other: InboundConnection) -> bool:
     """One VM: with one uuid; where it has none, in one process."""
     if one.identity != other.identity:
         return False
-    return bool(one.identity.uuid) or (one.pid is not None and one.pid == other.pid)
-
-
-def _is_newer(new: InboundConnection, old: InboundConnection) -> bool | None:
-    """Whether its process is: a VM that moves to another process has two for a while.  None if nobody can tell."""
-    before, after = (started(call.pid) if call.pid is not None else None for call in (old, new))
-    if before is None or after is None or before == after:
-        return None
-    return after > before
+    return bool(one.identity.uuid) or (one.process.pid is not None and one.process.pid == other.process.pid)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import resource
 import socket
@@ -13,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from qmp_exporter.config import Listener, Target
-from qmp_exporter.core import protocol
+from qmp_exporter.core import in_flight, protocol
 from qmp_exporter.core.vm import Vm
+from qmp_exporter.daemon.host.process import PeerProcess
+from qmp_exporter.daemon.monitor import inbound
 from qmp_exporter.daemon.monitor import inbound as call_module
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets import dial_in as dial_in_module
@@ -69,6 +72,10 @@ class Exporter:
             raise
         return self._stack.enter_context(peer)
 
+    def is_of(self, monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
+        """Those who come from now on are processes of this user, as far as the kernel's word goes."""
+        monkeypatch.setattr(inbound, "peer_process", lambda _socket: PeerProcess(None, uid, ""))
+
     async def lines(self) -> dict[str, float]:
         await self.fleet.refresh()
         samples = (line.rsplit(" ", 1) for line in self.fleet.page.text().splitlines() if not line.startswith("#"))
@@ -102,7 +109,8 @@ def is_listened_on(path: Path) -> bool:
 
 
 @pytest.fixture
-async def exporter(directory: Path) -> AsyncIterator[Exporter]:
+async def exporter(directory: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Exporter]:
+    monkeypatch.setattr(dial_in_module, "VMS_OF_A_PROCESS", 1000)  # all the simulated ones are in this process
     async with asyncio.TaskGroup() as group, AsyncExitStack() as stack:
         exporter = Exporter(directory / "dial-in.sock", stack, group)
         yield exporter
@@ -226,33 +234,80 @@ async def test_its_series_end_after_the_grace_period(exporter: Exporter) -> None
     await exporter.says('qemu_up{vm="web01"}', None)
 
 
-async def test_when_it_dials_in_twice_the_newer_connection_stays(
-    exporter: Exporter, capsys: pytest.CaptureFixture[str]
+async def test_one_that_claims_to_be_a_vm_that_is_connected_is_turned_away(exporter: Exporter) -> None:
+    """Its name and its uuid are on the page, for everybody to read."""
+    await exporter.listens()
+    await exporter.dials(SimulatedVm("web01", vm_uuid=ONE))
+    await exporter.says('qemu_up{vm="web01"}')
+    claimer = SimulatedVm("web01", vm_uuid=ONE)
+    await exporter.dials(claimer)
+    await exporter.refused("twice", 20)
+    claimer.change_rtc(1)
+    await exporter.says('qemu_monitor_connects_total{vm="web01"}', 1)
+    await exporter.says('qemu_rtc_changes_total{vm="web01"}', 0)
+
+
+async def test_when_the_one_that_is_connected_hangs_the_other_takes_its_place(
+    exporter: Exporter, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(in_flight, "HUNG", 0.1)
     await exporter.listens()
     older, newer = SimulatedVm("web01", vm_uuid=ONE), SimulatedVm("web01", vm_uuid=ONE)
     first = await exporter.dials(older, reconnect=3600)
     await exporter.says('qemu_up{vm="web01"}')
     await exporter.dials(newer)
+    await exporter.refused("twice")
+    first.inject(Stall(None))
+    older.stop()
     await first.vacant()
     await exporter.says('qemu_monitor_connects_total{vm="web01"}', 2)
-    await exporter.says('qemu_up{vm="web01"}')
-    older.change_rtc(1)
     newer.change_rtc(2)
     await exporter.says('qemu_rtc_offset_seconds{vm="web01"}', 2)
-    await exporter.says('qemu_rtc_changes_total{vm="web01"}', 1)
-    assert "dialled in twice" in capsys.readouterr().out
+    assert "dialled in twice, and the older one is silent" in capsys.readouterr().out
 
 
-async def test_two_lines_of_one_vm_do_not_take_turns(exporter: Exporter) -> None:
-    """Each comes again as soon as it was closed."""
+async def test_a_vm_that_is_connected_is_not_replaced_by_one_of_another_user(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await exporter.listens()
     await exporter.dials(SimulatedVm("web01", vm_uuid=ONE))
     await exporter.says('qemu_up{vm="web01"}')
+    exporter.is_of(monkeypatch, uid=12345)
     await exporter.dials(SimulatedVm("web01", vm_uuid=ONE))
-    await exporter.refused("twice", 20)
-    await exporter.says('qemu_monitor_connects_total{vm="web01"}', 2)
+    await exporter.refused("name_taken", 3)
     await exporter.says('qemu_up{vm="web01"}')
+
+
+async def test_nor_is_one_that_is_starting_again(exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:
+    await exporter.listens()
+    async with DiallingMonitor(SimulatedVm("web01", vm_uuid=ONE), exporter.socket):
+        await exporter.says('qemu_up{vm="web01"}')
+    await exporter.says('qemu_up{vm="web01"}', 0)
+    exporter.is_of(monkeypatch, uid=12345)
+    await exporter.dials(SimulatedVm("web01", vm_uuid=ONE))
+    await exporter.refused("name_taken", 3)
+    await exporter.says('qemu_up{vm="web01"}', 0)
+
+
+async def test_a_process_is_one_vm(exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dial_in_module, "VMS_OF_A_PROCESS", 1)
+    await exporter.listens()
+    await exporter.dials(SimulatedVm("web01"))
+    await exporter.says('qemu_up{vm="web01"}')
+    await exporter.dials(SimulatedVm("web02"))
+    await exporter.refused("process", 3)
+    assert set(exporter.fleet.watches) == {"web01"}
+
+
+async def test_a_user_leaves_room_for_the_vms_of_others(exporter: Exporter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dial_in_module, "VMS_OF_A_USER", 2)
+    await exporter.listens()
+    for number in (1, 2, 3):
+        await exporter.dials(SimulatedVm(f"web{number}"))
+    await exporter.refused("too_many")
+    exporter.is_of(monkeypatch, uid=12345)
+    await exporter.dials(SimulatedVm("of another"))
+    await exporter.says('qemu_up{vm="of another"}')
 
 
 async def test_a_clone_with_the_uuid_of_another_is_not_taken_for_it(exporter: Exporter) -> None:
@@ -383,6 +438,21 @@ async def test_hundreds_of_silent_connections_keep_no_vm_out(exporter: Exporter)
     await exporter.dials(SimulatedVm("web01"))
     await exporter.says('qemu_up{vm="web01"}')
     await exporter.refused("flood", 100)
+
+
+async def test_connections_of_many_processes_that_say_nothing_keep_no_vm_out(
+    exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dial_in_module, "MAX_STRANGERS", 4)
+    monkeypatch.setattr(dial_in_module, "GREETS_WITHIN", 0.05)
+    await exporter.listens()
+    pids = itertools.count(1)
+    monkeypatch.setattr(inbound, "peer_process", lambda _socket: PeerProcess(next(pids), 12345, ""))
+    for _ in range(12):
+        exporter.peer()
+    await exporter.dials(SimulatedVm("web01"))
+    await exporter.says('qemu_up{vm="web01"}')
+    await exporter.refused("flood", 5)
 
 
 async def test_the_flood_of_one_that_is_not_watched_is_dropped_and_counted(exporter: Exporter) -> None:
