@@ -54,6 +54,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "socket": "/run/qmp/web01.sock",
         "labels": {"tenant": "acme"},
         "allow_shared_monitor": True,
+        "owner": "root",
         "query_block": False,
         "metrics": {"disable": ["display"]},
     },

@@ -6,7 +6,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, ValidationInfo, field_validator
 from pydantic.json_schema import GenerateJsonSchema
 
 from qmp_exporter.config.targets import POLL_INTERVAL, Config, Discover, Listener, Target
@@ -115,13 +115,26 @@ class Called(Watched):
         default=False, description="true: take even a monitor that libvirt or Proxmox needs for itself"
     )
 
+    owner: Owner | None = Field(
+        default=None,
+        description="the user, by name or number, whose socket it has to be: the file, if there is one, and the "
+        "process that listens; the process may be root's",
+    )
+
     def shared(self, defaults: Target) -> Target:
-        return replace(super().shared(defaults), allow_shared_monitor=self.allow_shared_monitor)
+        return replace(super().shared(defaults), allow_shared_monitor=self.allow_shared_monitor, owner=self.owner)
 
 
 class VM(Called):
     name: Name
     socket: Socket
+
+    @field_validator("owner")
+    @classmethod
+    def _is_local(cls, owner: int | None, info: ValidationInfo) -> int | None:
+        if owner is not None and str(info.data.get("socket", "")).startswith("tcp:"):
+            raise ValueError("wanted a socket of this host: over TCP nobody tells whose it is")
+        return owner
 
     def target(self, defaults: Target) -> Target:
         return replace(self.shared(defaults), name=self.name, socket=self.socket)
@@ -142,7 +155,6 @@ class DiscoverEntry(Called):
         "VM's name; without it, the file's name up to its last dot, or all of the -name or -uuid",
     )
     exclude: list[_Exclude] | None = Field([], description="globs of paths, or of file names, that are no VMs")
-    owner: Owner | None = Field(default=None, description="the user, by name or number, who has to own the socket")
     grace: Grace = Field(
         GRACE,
         description="how long a VM is still on the page when its socket is gone, from 0s to 24h",
@@ -150,7 +162,7 @@ class DiscoverEntry(Called):
     )
 
     def discover(self, defaults: Target) -> Discover:
-        shared = replace(self.shared(defaults), owner=self.owner)
+        shared = self.shared(defaults)
         by_path, by_itself = re.compile(FILE_NAME), re.compile(r"(?P<vm>.*)")
         if self.name is not None and self.name_from == "file":
             by_path = self.name

@@ -2,7 +2,13 @@
 
 FIRST = 1.0  # seconds
 LONGEST = 30.0
+HASTE = 0.1
 BUSY = 60.0  # a held monitor is its owner's: each attempt, however short, may win the slot when the owner restarts
+
+
+def least_delay(in_haste: int) -> float:
+    """Seconds before the next attempt, even if there is a new socket by then, as `in_haste` times in a row before."""
+    return min(LONGEST, HASTE * 2.0 ** min(in_haste, 10)) if in_haste else 0.0
 
 
 def delay(failures: int, chance: float, *, busy: bool = False) -> float:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmp_exporter.core.backoff import BUSY, LONGEST, delay
+from qmp_exporter.core.backoff import BUSY, LONGEST, delay, least_delay
 
 chances = st.floats(0, 1, exclude_max=True)
 failures = st.integers(1, 10**9)
@@ -32,3 +32,7 @@ def test_a_busy_monitor_is_asked_once_more_soon(chance):
 @given(st.integers(2, 10**9), chances)
 def test_and_then_left_to_its_owner_for_a_minute_or_more(number, chance):
     assert BUSY <= delay(number, chance, busy=True) < 2 * BUSY
+
+
+def test_the_more_often_in_a_row_a_new_socket_came_at_once_the_longer_it_is_waited_for_all_the_same():
+    assert [least_delay(number) for number in (0, 1, 2, 3, 10, 10**9)] == [0, 0.2, 0.4, 0.8, LONGEST, LONGEST]

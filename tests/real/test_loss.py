@@ -10,7 +10,8 @@ import jobs
 import provoke
 import rfb
 from exporter import Vm, exporting
-from parts import missing
+from hung import hung_file_system
+from parts import missing, need_root
 from qmp_exporter.demo.machine import Cdrom, DataDisk, Machine, Vnc
 from qmp_exporter.demo.qemu import Qemu
 from recorder import recording
@@ -186,3 +187,18 @@ async def test_a_manager_s_own_monitor_is_not_touched(boot, short_path):
         await exporter.says('qemu_up 0\nqemu_monitor_state{state="foreign"} 1\nqemu_monitor_connects_total 0')
     async with exporting(short_path, Vm("web01", monitor, allow_shared_monitor=True)) as exporter:
         await exporter.says('qemu_up 1\nqemu_monitor_state{state="connected"} 1')
+
+
+async def test_a_socket_on_a_storage_that_hangs_is_in_nobodys_way(boot, short_path):
+    """Looked for by its path and by a glob; the exporter ends as soon as ever, and another one starts."""
+    need_root()
+    qemu = await boot(Machine())
+    (short_path / "nfs").mkdir()
+    hung, well = Vm("db01", short_path / "nfs" / "db01.sock"), Vm("web01", qemu.monitor)
+    with hung_file_system(short_path / "nfs"):
+        for _ in range(2):
+            async with exporting(short_path, hung, well, poll="1s") as exporter:
+                await exporter.about(well).says("qemu_up 1\nqemu_vm_running 1")
+                page = await exporter.says('qemu_up 0\nqemu_monitor_state{state="error"} 1')
+                assert page["qmp_exporter_event_loop_lag_seconds"] < AT_ONCE
+                assert (await exporter.target())["monitor"]["reason"] == "the file system does not answer"

@@ -129,7 +129,7 @@ class Link(QMPClient):
             raise silence from None
         except (ConnectError, OSError, ValueError) as error:
             self.protocol.end()
-            raise _unreachable(error.exc if isinstance(error, ConnectError) else error) from None
+            raise unreachable(error.exc if isinstance(error, ConnectError) else error) from None
 
     @property
     def is_open(self) -> bool:
@@ -245,7 +245,8 @@ def address(target: str) -> str | tuple[str, int]:
     return "\0" + target[1:] if target.startswith("@") else target
 
 
-def _unreachable(error: Exception) -> Unreachable:
+def unreachable(error: Exception) -> Unreachable:
+    """Why there is no session, by what stopped it."""
     if isinstance(error, Unreachable):
         return error
     if isinstance(error, OSError) and error.errno in _STATES:

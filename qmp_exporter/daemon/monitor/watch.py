@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -12,7 +11,7 @@ import structlog
 from qmp_exporter.catalog.disk_names import DEVICES
 from qmp_exporter.catalog.vm import RUN_STATE
 from qmp_exporter.config import Target
-from qmp_exporter.core.backoff import LONGEST, delay
+from qmp_exporter.core.backoff import LONGEST, delay, least_delay
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.in_flight import PATIENCE
 from qmp_exporter.core.lines import Room
@@ -24,13 +23,13 @@ from qmp_exporter.core.wire import BadMessage
 from qmp_exporter.daemon.host.exits import ProcessExit
 from qmp_exporter.daemon.host.network import NetworkReader
 from qmp_exporter.daemon.host.process import ProcessReader, peer_pid
+from qmp_exporter.daemon.monitor.approach import Approach
 from qmp_exporter.daemon.monitor.connect_limiter import ConnectLimiter
 from qmp_exporter.daemon.monitor.link import Link, Unreachable, reason
-from qmp_exporter.daemon.monitor.managed_sockets import managing_tool
-from qmp_exporter.daemon.monitor.ownership import wrong_owner
+from qmp_exporter.daemon.monitor.socket_files import SocketFiles
 from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.runtime.paths import PathCalls
 
-LOOK_AGAIN = 1.0  # seconds between two looks at the socket file while backing off: a stat costs nobody anything
 FIRST_LOOK = 1.0  # seconds until the process is looked at again when QEMU has not said yet which threads are vCPUs
 A_BUG = "a bug in the exporter ended the session; its log says more"
 FAULTS = frozenset({"io-error", "internal-error", "guest-panicked", "watchdog"})  # run states nobody ordered
@@ -47,12 +46,15 @@ class Health(NamedTuple):
     retry_at: float | None = None  # when the next attempt is due; None while there is a session or an attempt
 
 
-class Shared(NamedTuple):
+class Shared:
     """What all watches have in common."""
 
-    limiter: ConnectLimiter
-    network: NetworkReader
-    room: Room
+    def __init__(self) -> None:
+        self.limiter = ConnectLimiter()
+        self.network = NetworkReader()
+        self.room = Room()
+        self.paths = PathCalls()
+        self.files = SocketFiles()
 
 
 class Watch:
@@ -73,7 +75,7 @@ class Watch:
         self._stats = stats
         self._chance = chance
         self.session = self._new_session()
-        self._shared = shared or Shared(ConnectLimiter(), NetworkReader(), Room())
+        self._shared = shared or Shared()
         self._wake = asyncio.Event()
         self._turn_at = float("inf")
         self._run_state_since: float | None = None
@@ -94,24 +96,25 @@ class Watch:
             await self._watch()
 
     async def _watch(self) -> None:
-        failures = 0
+        failures = in_haste = 0
         while True:
-            seen = self._socket_file()
+            approach = Approach(self.target)
             started = time.monotonic()
-            state = await self._attempt()
+            state = await self._attempt(approach)
             lasted = state == "connected" and time.monotonic() - started > LONGEST
-            failures = 1 if lasted else failures + 1
-            await self._pause(delay(failures, self._chance(), busy=state == "busy"), seen)
+            failures, in_haste = (1, 0) if lasted else (failures + 1, in_haste)
+            seconds = delay(failures, self._chance(), busy=state == "busy")
+            in_haste = in_haste + 1 if await self._pause(seconds, least_delay(in_haste), approach) else 0
 
-    async def _attempt(self) -> str:
+    async def _attempt(self, approach: Approach) -> str:
         """One attempt, and the session that comes of it; what state it reached."""
         self.health = self.health._replace(retry_at=None)
         self.session = self._new_session()
         try:
             async with self._shared.limiter.slot():
-                self._leave_alone_what_is_not_ours()
+                address = await approach.connect(self._shared.paths)
                 link = Link(
-                    self.target.socket,
+                    address,
                     Protocol(self._dispatch.allowed, time.monotonic(), room=self._shared.room),
                     receive=lambda messages: self._receive(link, messages),
                     ended=self._wake.set,
@@ -247,14 +250,6 @@ class Watch:
                 process_exit.look()
             await asyncio.sleep(self.target.poll_interval if wants.vcpus else FIRST_LOOK)
 
-    def _leave_alone_what_is_not_ours(self) -> None:
-        """Looked at before each attempt: a link may lead elsewhere by now."""
-        manager = None if self.target.allow_shared_monitor else managing_tool(self.target.socket)
-        if manager is not None:
-            raise Unreachable("foreign", f"it is {manager}'s own monitor, which serves one client only")
-        if why := wrong_owner(self.target.socket, self.target.owner):
-            raise Unreachable("denied", why)
-
     def _say_what_it_stopped_on(self, state: str, now: float) -> None:
         if state not in FAULTS or now - self._said_fault_at < SAID_AGAIN:
             return
@@ -289,20 +284,18 @@ class Watch:
         else:
             self._log.error("a bug in the exporter ended the session", exc_info=error)
 
-    async def _pause(self, seconds: float, seen: tuple[int, ...] | None) -> None:
-        """Wait out the back-off, but no longer than it takes a new QEMU to make its socket."""
-        self.health = self.health._replace(retry_at=time.time() + seconds)
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0 and self._socket_file() == seen:  # noqa: ASYNC110  see below
-            await asyncio.sleep(min(left, LOOK_AGAIN))  # nothing tells of a new file without being polled
+    async def _pause(self, seconds: float, least: float, approach: Approach) -> bool:
+        """Wait out the back-off, but no longer than it takes a new QEMU to make its socket; whether it has.
 
-    def _socket_file(self) -> tuple[int, ...] | None:
-        """What tells one socket file from the next at the same path; None where there is none."""
-        try:
-            stat = os.stat(self.target.socket)  # noqa: PTH116  no Path is needed for it
-        except (OSError, ValueError):
-            return None
-        return stat.st_dev, stat.st_ino, stat.st_ctime_ns
+        And no less than `least`: the one who may touch the file must not make us connect without end.
+        """
+        self.health = self.health._replace(retry_at=time.time() + seconds)
+        least = min(least, seconds)
+        await asyncio.sleep(least)
+        if self.target.socket.startswith("/"):
+            return await self._shared.files.has_changed(self.target.socket, approach.seen, seconds - least)
+        await asyncio.sleep(seconds - least)
+        return False
 
 
 # QapiErrorClass (qapi/error.json), and what becomes of a query without an error of QEMU's.

@@ -2,20 +2,19 @@
 
 import asyncio
 import contextlib
+import os
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from types import MappingProxyType
 
 import structlog
 
 from qmp_exporter.catalog import CATALOG, without
 from qmp_exporter.config import Target
-from qmp_exporter.core.lines import Room
 from qmp_exporter.core.page import Page
-from qmp_exporter.daemon.host.network import NetworkReader
-from qmp_exporter.daemon.monitor.connect_limiter import ConnectLimiter
 from qmp_exporter.daemon.monitor.dial_in_watch import DialInWatch, DialledIn
 from qmp_exporter.daemon.monitor.watch import Shared, Watch
 from qmp_exporter.daemon.selfstats import Selfstats
@@ -37,7 +36,7 @@ class Fleet:
     def __init__(self, stats: Selfstats) -> None:
         self._stats = stats
         self._sources = Sources()
-        self._shared = Shared(ConnectLimiter(), NetworkReader(), Room())
+        self._shared = Shared()
         self._watches: dict[str, Watch] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -96,6 +95,7 @@ class Fleet:
         async with asyncio.TaskGroup() as self._group:
             while True:
                 self._news.clear()
+                await self._resolve()
                 await self._settle_in_turns()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._until_due()):
@@ -130,6 +130,23 @@ class Fleet:
         self.page.refresh(watch.target.name, samples)
         if samples.limited:
             watch.count_limited()
+
+    async def _resolve(self) -> None:
+        """Learn where the links of new paths lead; a path that is not to be looked up counts as it is written."""
+        by_directory: dict[str, list[str]] = {}
+        for path in self._sources.unresolved:
+            by_directory.setdefault(os.path.dirname(path), []).append(path)  # noqa: PTH120  no Path is needed for it
+        real = await asyncio.gather(*(self._real_paths(paths) for paths in by_directory.values()))
+        if real:
+            self._sources.resolved(dict(chain.from_iterable(real)))
+            self._say_collisions()
+
+    async def _real_paths(self, paths: list[str]) -> Iterable[tuple[str, str]]:
+        """Of one directory."""
+        try:
+            return await self._shared.paths.run(paths[0], lambda: [(path, os.path.realpath(path)) for path in paths])
+        except OSError:
+            return [(path, path) for path in paths]
 
     def _until_due(self) -> float | None:
         due = self._sources.due

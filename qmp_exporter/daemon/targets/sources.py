@@ -3,7 +3,6 @@
 A name makes series and a monitor serves one client, so that each of them belongs to one target.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from types import MappingProxyType
@@ -47,7 +46,7 @@ class Sources:
         self.collisions: Mapping[Collision, None] = {}
         self._wanted: dict[Source, dict[Target, None]] = {}
         self._leaving: dict[Target, _Farewell] = {}
-        self._real: dict[str, str] = {}  # paths -> without links; as they were when they were met
+        self._real: dict[str, str] = {}  # paths -> without links, as far as that is known
 
     def want(self, source: Source, targets: Iterable[Target], grace: float, now: float) -> None:
         """All that the source has. What it had before stays for `grace` seconds, unless something else needs its place.
@@ -63,6 +62,16 @@ class Sources:
         for target in before:
             if grace and target not in wanted and self.chosen.get(target.name) == target:
                 self._leaving[target] = _Farewell(source, now + grace)
+        self._choose()
+
+    @property
+    def unresolved(self) -> list[str]:
+        """Paths of which it is not known yet whether they have links: two of them may lead to one monitor."""
+        return [path for path in self._sockets() if path.startswith("/") and path not in self._real]
+
+    def resolved(self, real: Mapping[str, str]) -> None:
+        """These paths, without their links."""
+        self._real |= real
         self._choose()
 
     def expire(self, now: float) -> None:
@@ -89,9 +98,15 @@ class Sources:
             elif not by_name:
                 chosen[target.name] = taken[address] = target
         self._keep_who_leaves(chosen, taken)
-        known = {target.socket for target in chain(*self._wanted.values(), self._leaving)}
+        known = self._sockets()
         self._real = {socket: real for socket, real in self._real.items() if socket in known}
         self.chosen, self.collisions = MappingProxyType(chosen), MappingProxyType(collisions)
+
+    def _sockets(self) -> set[str]:
+        dialled = {source for source in self._wanted if source.rank == DIAL_IN}
+        wanted = (targets for source, targets in self._wanted.items() if source not in dialled)
+        leaving = (target for target, left in self._leaving.items() if left.source not in dialled)
+        return {target.socket for target in chain(*wanted, leaving)}
 
     def _in_order(self) -> Iterator[tuple[Source, Target]]:
         """By precedence; within a source, the one who is watched already keeps its place."""
@@ -112,8 +127,4 @@ class Sources:
         """What tells monitors apart: /run and /var/run are one directory. Who dials in has a connection of its own."""
         if source.rank == DIAL_IN:
             return f"{target.socket} {target.name}"
-        if not target.socket.startswith("/"):
-            return target.socket
-        if target.socket not in self._real:
-            self._real[target.socket] = os.path.realpath(target.socket)
-        return self._real[target.socket]
+        return self._real.get(target.socket, target.socket)

@@ -1,5 +1,6 @@
 """One VM's life as its page tells it: connecting, asking, listening, losing it, finding it again."""
 
+import asyncio
 import os
 import socket
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from qmp_exporter.core import backoff, in_flight, protocol
+from qmp_exporter.daemon.monitor import socket_files
 from qmp_exporter.simulator import COMMANDS, Monitor, SimulatedVm, VncServer
 from qmp_exporter.simulator.faults import Flood, Garbage, HangUp, NoGreeting, Stall, StrayReply, WrongId
 from watching import Start, eventually
@@ -354,3 +356,21 @@ async def test_a_group_that_is_switched_off_is_neither_shown_nor_asked_for(monit
     families = {sample.split("{")[0] for sample in page.lines()}
     assert not {"qemu_vnc_clients", "qemu_vnc_connections_total", "qemu_block_read_bytes_total"} & families
     assert {"qemu_block_io_errors_total", "qemu_block_failed_operations_total"} <= families
+
+
+async def test_who_touches_its_socket_at_each_session_does_not_make_us_connect_without_end(
+    directory: Path, watch: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket_files, "LOOK_AGAIN", 0.001)
+    path = directory / "web01.sock"
+    sessions: list[float] = []
+
+    async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sessions.append(asyncio.get_running_loop().time())
+        path.chmod(0o600 if len(sessions) % 2 else 0o660)
+        writer.close()
+
+    async with await asyncio.start_unix_server(hang_up, path):
+        watch(path)
+        await eventually(lambda: len(sessions) >= 5)
+    assert sessions[4] - sessions[0] > sum(map(backoff.least_delay, range(4)))

@@ -1,5 +1,6 @@
 """What sources want -> who is watched: precedence, collisions and grace, without a fleet and without a clock."""
 
+import os
 from pathlib import Path
 
 from qmp_exporter.config import Target
@@ -14,6 +15,12 @@ def told(*wanted: tuple[Source, Target]) -> Sources:
     sources = Sources()
     for source, target in wanted:
         sources.want(source, [target], 0, 0)
+    return sources
+
+
+def looked_up(sources: Sources) -> Sources:
+    """Where their links lead is known."""
+    sources.resolved({path: os.path.realpath(path) for path in sources.unresolved})
     return sources
 
 
@@ -38,7 +45,7 @@ def test_a_name_belongs_to_the_source_of_the_highest_precedence_in_whatever_orde
 
 
 def test_a_socket_has_one_target_for_it_serves_one_client():
-    sources = told((STATIC, Target("web01", "/a")), (SCAN, Target("a", "//a")))
+    sources = looked_up(told((STATIC, Target("web01", "/a")), (SCAN, Target("a", "//a"))))
     assert chosen(sources) == {("web01", "/a")}
     assert left_out(sources) == {("a", "//a", "socket")}
 
@@ -47,7 +54,7 @@ def test_a_socket_is_the_same_by_whichever_link(directory: Path):
     (directory / "run").mkdir()
     (directory / "var").symlink_to(directory / "run")
     sources = told((STATIC, Target("web01", f"{directory}/var/a")), (SCAN, Target("a", f"{directory}/run/a")))
-    assert set(sources.chosen) == {"web01"}
+    assert set(looked_up(sources).chosen) == {"web01"}
 
 
 def test_a_vm_that_two_sources_tell_of_is_no_collision_and_the_first_says_how_it_is_watched():
@@ -122,4 +129,5 @@ def test_where_links_led_is_forgotten_with_the_targets():
     sources = Sources()
     for number in range(50):
         sources.want(SCAN, [Target("web01", f"/run/{number}")], 900, 0)
+        looked_up(sources)
     assert len(sources._real) == 1
