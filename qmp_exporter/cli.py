@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import random
 import re
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -37,6 +38,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """The console script."""
     parser = command_line()
     options = parser.parse_args(arguments)
+    if options.act is not _run:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # it ends everything but the daemon
     if options.act is _run and options.config is None:
         parser.error("--config.file=FILE is required (to see it work without one: qmp-exporter demo)")
     try:

@@ -180,6 +180,35 @@ def test_it_runs_until_sigterm_and_tells_the_service_manager(directory: Path, co
     assert [line["msg"] for line in lines] == ["listening", "monitor unreachable", "stopped"]
 
 
+def test_a_reload_that_is_asked_for_while_it_starts_is_done_once_it_runs(directory: Path, config: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(directory / "notify"))
+        manager.settimeout(30)
+        with subprocess.Popen(
+            [
+                *(sys.executable, "-m", "qmp_exporter", f"--config.file={config}", "--log.format=json"),
+                f"--web.listen-address=unix:{directory}/a.sock",
+            ],
+            stderr=subprocess.PIPE,
+            env={**os.environ, "NOTIFY_SOCKET": str(directory / "notify")},
+        ) as process:
+            while not blocks(process.pid, signal.SIGHUP):
+                assert process.poll() is None
+            process.send_signal(signal.SIGHUP)
+            while not manager.recv(1000).startswith(b"RELOADING=1"):
+                pass
+            while not manager.recv(1000).startswith(b"READY=1"):
+                pass
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+
+
+def blocks(pid: int, number: signal.Signals) -> bool:
+    """proc_pid_status(5), SigBlk"""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(status.partition("SigBlk:\t")[2].partition("\n")[0], 16) >> (number - 1) & 1)
+
+
 def test_an_address_in_use_is_told(config: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"

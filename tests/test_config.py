@@ -1,6 +1,8 @@
 """Configuration files → what the daemon gets, or the very sentences a tired person reads."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from qmp_exporter.config import Config, ConfigError, Known, Listener, Target, json_schema, load, parse, parse_targets
 from qmp_exporter.config.targets import DEFAULTS
+from qmp_exporter.documents import file as file_module
 
 ROOT = Path(__file__).parents[1]
 FILES = ROOT / "tests" / "configs"
@@ -294,3 +297,26 @@ def test_a_file_of_targets_has_its_mistakes_named_like_any_other(text: str, erro
     with pytest.raises(ConfigError) as caught:
         parse_targets(text, "targets.yaml", FILE_DEFAULTS)
     assert list(caught.value.errors) == errors
+
+
+@pytest.mark.parametrize("somebody_writes", [True, False])
+def test_a_fifo_out_of_which_nothing_comes_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, somebody_writes: bool
+) -> None:
+    monkeypatch.setattr(file_module, "PATIENCE", 0.05)
+    os.mkfifo(tmp_path / "config.yaml")
+    reader = os.open(tmp_path / "config.yaml", os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(tmp_path / "config.yaml", os.O_WRONLY) if somebody_writes else None
+    try:
+        with pytest.raises(ConfigError, match="nothing comes out of it"):
+            load(tmp_path / "config.yaml")
+    finally:
+        os.close(reader)
+        if writer is not None:
+            os.close(writer)
+
+
+def test_what_is_piped_in_is_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.yaml")
+    with subprocess.Popen(["sh", "-c", 'echo "vms: []" > "$0"', tmp_path / "config.yaml"]):
+        assert load(tmp_path / "config.yaml").vms == ()

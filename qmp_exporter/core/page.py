@@ -44,6 +44,7 @@ class _Starts:
 
 
 class _Vm(NamedTuple):
+    names: tuple[str, ...]  # of its own labels
     own: tuple[str, ...]  # the values of its own labels, escaped, in the order of their names
     starts: list[_Starts]  # by family, shared with all VMs whose own labels have the same names
 
@@ -58,7 +59,7 @@ class Page:
         self._families = families
         self._chunks: list[dict[str, bytes]] = [{} for _ in families]
         self._vms: dict[str, _Vm] = {}
-        self._starts: dict[tuple[str, ...], list[_Starts]] = {}
+        self._starts: dict[tuple[str, ...], list[_Starts]] = {}  # by the names of the own labels of a VM
         self._headers = [_headers(family) for family in families]
         self.version = 0  # goes up when the text changed, so that a finished page can be served again
 
@@ -68,7 +69,7 @@ class Page:
         names = tuple(sorted(values))
         if names not in self._starts:
             self._starts[names] = [_Starts(family, names) for family in self._families]
-        self._vms[vm] = _Vm(tuple(escape(printable(values[name])) for name in names), self._starts[names])
+        self._vms[vm] = _Vm(names, tuple(escape(printable(values[name])) for name in names), self._starts[names])
 
     def rename(self, vm: str, name: str, labels: Mapping[str, str], samples: Samples) -> None:
         """The same VM is called `name` from now on."""
@@ -77,7 +78,9 @@ class Page:
         samples.dirty.update(range(len(samples.values)))
 
     def forget(self, vm: str) -> None:
-        del self._vms[vm]
+        names = self._vms.pop(vm).names
+        if not any(other.names == names for other in self._vms.values()):
+            del self._starts[names]
         for chunks in self._chunks:
             chunks.pop(vm, None)
         self.version += 1
@@ -86,7 +89,7 @@ class Page:
         """Render the families of a VM that changed since they were rendered last."""
         if not samples.dirty:
             return
-        own, starts = self._vms[vm]
+        _, own, starts = self._vms[vm]
         for index in samples.dirty:
             start_of = starts[index].of
             lines = [start_of(labels) % own + number(value) for labels, value in samples.values[index].items()]

@@ -5,6 +5,7 @@ import os
 import re
 import select
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,9 @@ STDERR = 2  # its descriptor
 PIECE = 4096  # bytes; PIPE_BUF, which the one who is ready to be written to takes without keeping us waiting
 # Controls, lone surrogates, and the format characters that reorder text or hide in it (Unicode's Cc, Cs, most of Cf).
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+BURST = 20  # lines of one VM: a bad night of an honest one has fewer
+PAUSE = 10.0  # seconds between two lines beyond that
+MAX_LIMITED = 4096  # VMs
 LOST = "log output blocked; lines dropped"  # what is said of it when it is taken again
 # sd-daemon(3): the journal takes them off the line and knows its priority, so that `journalctl -p warning` finds it.
 PREFIXES = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>", "critical": "<2>"}
@@ -69,6 +73,7 @@ def configure(level: str, fmt: str) -> None:
         else structlog.processors.LogfmtRenderer(key_order=first, drop_missing=True, bool_as_flag=False)
     )
     processors: list[Processor] = [
+        Limiter(time.monotonic),
         _without_controls,
         *stamp,
         structlog.processors.add_log_level,
@@ -90,6 +95,41 @@ def configure(level: str, fmt: str) -> None:
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
+
+
+class Limiter:
+    """Lines of one VM: a burst, and then so many in a while; what was left out is told with the next one.
+
+    A VM that hangs up and comes again without end must not fill the journal.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._vms: dict[str, _Allowance] = {}
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        vm = event.get("vm")
+        if not isinstance(vm, str):
+            return event
+        now = self._clock()
+        if vm not in self._vms and len(self._vms) >= MAX_LIMITED:
+            del self._vms[next(iter(self._vms))]
+        allowance = self._vms.setdefault(vm, _Allowance(now))
+        allowance.left = min(BURST, allowance.left + (now - allowance.at) / PAUSE)
+        allowance.at = now
+        if allowance.left < 1:
+            allowance.left_out += 1
+            raise structlog.DropEvent
+        allowance.left -= 1
+        if allowance.left_out:
+            event["lines_left_out"] = allowance.left_out
+            allowance.left_out = 0
+        return event
+
+
+class _Allowance:
+    def __init__(self, now: float) -> None:
+        self.left, self.at, self.left_out = float(BURST), now, 0
 
 
 def _without_controls(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

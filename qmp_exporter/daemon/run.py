@@ -67,6 +67,7 @@ async def run(
     configured = Reconciler(config, fleet, stats)
     reload = Reload(read, configured.apply, stats)
     loop.add_signal_handler(signal.SIGHUP, reload.ask)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # one may have come while we started
     on_request = reload.now if options.lifecycle else None
     app = application(fleet, Exposition(fleet, stats), options.telemetry_path, on_request)
     access = AccessControl(rules(options.web_config) if options.web_config else ALLOW_ALL, stats)

@@ -44,12 +44,12 @@ def notify(*variables: str) -> None:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sender:
         try:
             sender.connect(address)
             sender.sendall("\n".join(variables).encode())
         except OSError:
-            return  # it is gone, and there is nobody else to tell
+            return  # it is gone, or its queue is full: it must not hold us, and there is nobody else to tell
 
 
 def watchdog_interval() -> float | None:

@@ -16,6 +16,7 @@ _CLIENTS = {
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
+NAMES = frozenset({"DNS", "email", "URI", "IP Address"})  # kinds of alternative names that Go compares
 # asyncio fills a buffer of this size for each connection with zeros, and hands on what was decrypted in such pieces.
 # Its own size of 256 KiB would make 128 MiB of the connections that a crowd may hold open.
 asyncio.sslproto.SSLProtocol.max_size = 16 << 10
@@ -79,8 +80,13 @@ def _as_file(pem: Pem) -> Iterator[str]:
 def alternative_names(certificate: object) -> frozenset[str]:
     """What getpeercert() gives -> its subject alternative names as Go writes them."""
     entries = certificate.get("subjectAltName", ()) if isinstance(certificate, dict) else ()
-    return frozenset(
-        str(ipaddress.ip_address(value)) if kind == "IP Address" else value
-        for kind, value in entries
-        if kind in {"DNS", "email", "URI", "IP Address"}
-    )
+    names = (_address(value) if kind == "IP Address" else value for kind, value in entries if kind in NAMES)
+    return frozenset(filter(None, names))
+
+
+def _address(value: str) -> str:
+    """Empty where it is none: a certificate may have an address of five bytes."""
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        return ""

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from qmp_exporter.documents.check import checked
 from qmp_exporter.documents.document import ConfigError, Document, Location, Wrong, quoted, read
 from qmp_exporter.documents.duration import between
-from qmp_exporter.documents.file import lines, text_of
+from qmp_exporter.documents.file import content_of, lines, text_of
 from qmp_exporter.webserver.suites import CIPHERS, CURVES, can_be_set
 
 PEM_BYTES: Final = 1 << 20
@@ -216,8 +216,7 @@ class _Files:
     def _from_file(self, key: str, path: Path) -> Pem | None:
         self.read.append(path)
         try:
-            with path.open("rb") as file:
-                return self._located(key, file.read(PEM_BYTES))  # bounded: a device may never end
+            return self._located(key, content_of(path, PEM_BYTES))  # bounded: a device may never end
         except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
             why = error.strerror if isinstance(error, OSError) else str(error)
             self.wrong(key, f"{quoted(str(path))} cannot be read: {why}")

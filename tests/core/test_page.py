@@ -276,3 +276,11 @@ def test_a_histogram_is_what_the_library_would_write(told):
     assert page.text() == generate_latest(registry).decode()
     assert page.text(openmetrics=True) + "# EOF\n" == generate_openmetrics(registry).decode()
     assert samples_of(parse_text(page.text())) == samples_of(parse_openmetrics(page.text(openmetrics=True) + "# EOF\n"))
+
+
+def test_what_is_made_for_labels_that_no_vm_has_any_more_is_not_kept():
+    page = Page(FAMILIES)
+    for name in ("tenant", "tier", "rack"):
+        page.add("web01", {name: "x"})
+        page.forget("web01")
+    assert not page._starts

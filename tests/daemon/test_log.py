@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from qmp_exporter.daemon.log import PIECE, Lines, configure
+from qmp_exporter.daemon.log import BURST, PAUSE, PIECE, Limiter, Lines, configure
 
 
 @pytest.fixture(autouse=True)
@@ -147,3 +147,34 @@ def test_what_a_peer_calls_itself_makes_no_line_and_turns_no_text_around(
     said = json.loads(line)["name"] if fmt == "json" else line
     assert "web\ufffd01\ufffd\ufffd[2J\ufffd" in said
     assert "wéb01" in line or "w\\u00e9b01" in line
+
+
+def test_a_vm_that_comes_and_goes_without_end_does_not_fill_the_journal(capfd: pytest.CaptureFixture[str]) -> None:
+    configure("info", "logfmt")
+    log = structlog.get_logger()
+    for _ in range(1000):
+        log.info("monitor connected", vm="web01")
+    log.info("monitor connected", vm="web02")
+    log.info("listening")
+    *said, other, without = capfd.readouterr().err.splitlines()
+    assert len(said) == BURST
+    assert "vm=web02" in other
+    assert "msg=listening" in without
+
+
+def test_lines_that_were_left_out_are_told_with_the_next_one() -> None:
+    now = 0.0
+    limiter = Limiter(lambda: now)
+
+    def say() -> object:
+        return limiter(None, "info", {"event": "monitor lost", "vm": "web01"})
+
+    for _ in range(BURST):
+        assert say() == {"event": "monitor lost", "vm": "web01"}
+    for _ in range(3):
+        with pytest.raises(structlog.DropEvent):
+            say()
+    now = PAUSE
+    assert say() == {"event": "monitor lost", "vm": "web01", "lines_left_out": 3}
+    now += BURST * PAUSE
+    assert [say() for _ in range(BURST)] == [{"event": "monitor lost", "vm": "web01"}] * BURST

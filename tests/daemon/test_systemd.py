@@ -38,3 +38,11 @@ def test_the_watchdog_is_fed_only_if_it_is_ours(monkeypatch: pytest.MonkeyPatch)
     assert watchdog_interval() is None
     monkeypatch.setenv("WATCHDOG_USEC", "soon")
     assert watchdog_interval() is None
+
+
+def test_a_manager_that_reads_nothing_does_not_hold_us(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(directory / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(directory / "notify"))
+        for _ in range(10_000):
+            notify("WATCHDOG=1")

@@ -18,6 +18,7 @@ from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.webserver.access_control import AccessControl, rules
 from qmp_exporter.webserver.connections import LIMITS, Limits
 from qmp_exporter.webserver.listen import bound, listening
+from qmp_exporter.webserver.tls import alternative_names
 from watching import eventually
 
 USERS = f"basic_auth_users:\n  prometheus: {bcrypt.hashpw(b'secret', bcrypt.gensalt(4)).decode()}\n"
@@ -360,3 +361,8 @@ async def test_a_connection_with_tls_has_a_small_buffer(at: Path) -> None:
         _, writer = await asyncio.open_connection(*served.url.removeprefix("https://").split(":"), ssl=client(at))
         assert len(writer.transport._ssl_protocol._ssl_buffer) <= 16 << 10
         writer.transport.abort()
+
+
+def test_an_address_in_a_certificate_that_is_none_is_no_name_of_it() -> None:
+    names = (("IP Address", "<invalid>"), ("IP Address", "192.0.2.1"), ("DNS", "prometheus.example"))
+    assert alternative_names({"subjectAltName": names}) == {"192.0.2.1", "prometheus.example"}

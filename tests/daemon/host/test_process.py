@@ -66,6 +66,7 @@ def test_a_process_that_is_gone_says_nothing() -> None:
 
 
 def test_the_process_is_told_as_other_programs_see_it() -> None:
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
     info = read(os.getpid(), {0: threading.get_native_id()})
     us = psutil.Process()
     assert info is not None
@@ -74,7 +75,7 @@ def test_the_process_is_told_as_other_programs_see_it() -> None:
     assert info.start_time == pytest.approx(us.create_time(), abs=1)
     assert info.threads == us.num_threads()
     assert info.max_fds == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    assert info.major_faults == resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+    assert faults <= info.major_faults <= resource.getrusage(resource.RUSAGE_SELF).ru_majflt
     assert info.swap_bytes == 0
     assert info.hugetlb_bytes == 0
 
