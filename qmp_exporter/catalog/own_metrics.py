@@ -57,7 +57,8 @@ DIAL_IN_REFUSED = OwnMetric(
 SERIES_LIMITED = OwnMetric(
     "counter",
     "qmp_exporter_series_limited_total",
-    "Samples that found no room for a new value of a label on their VM and went to other.",
+    "Samples that found no room: for a new value of a label on their VM, and went to other; or among the series of all "
+    "VMs, and are absent.",
 )
 HTTP_CONNECTIONS = OwnMetric(
     "gauge",

@@ -2,15 +2,10 @@
 
 from typing import Final
 
+from .budget import Budget, Share
+
 OWN: Final = 1 << 20  # bytes of a line that any monitor has room for: the longest replies of a VM stay below
 SHARED: Final = 64 << 20
-
-
-class Room:
-    """What the unfinished lines of all monitors may take together, beyond what each has for itself."""
-
-    def __init__(self, size: int = SHARED) -> None:
-        self.left = size
 
 
 class Lines:
@@ -19,13 +14,12 @@ class Lines:
     A line of more than `limit` bytes, or for which there is no room, is skipped and counted in `too_long`.
     """
 
-    __slots__ = ("_own", "_room", "_skipping", "_taken", "_unfinished", "limit", "too_long")
+    __slots__ = ("_share", "_skipping", "_unfinished", "limit", "too_long")
 
-    def __init__(self, limit: int, room: Room | None = None, own: int = OWN) -> None:
+    def __init__(self, limit: int, budget: Budget | None = None, own: int = OWN) -> None:
+        """`budget`: bytes that the unfinished lines of all monitors may have, beyond `own` for each."""
         self.limit = limit
-        self._own = own
-        self._room = room or Room()
-        self._taken = 0  # of the room
+        self._share = Share(budget or Budget(SHARED), own)
         self._unfinished = bytearray()  # one buffer: a list of the parts would cost 27 times as much for small ones
         self._skipping = False
         self.too_long = 0
@@ -48,37 +42,26 @@ class Lines:
         """The stream stopped inside a line."""
         return bool(self._unfinished) or self._skipping
 
-    def grow(self, limit: int, room: Room) -> None:
-        """From now on lines may be as long, and share this room."""
-        self._room.left += self._taken
-        self._room, self.limit = room, limit
-        self._taken = 0
+    def grow(self, limit: int, budget: Budget) -> None:
+        """From now on lines may be as long, and share this budget."""
+        self._share.move(budget)
+        self.limit = limit
 
     def clear(self) -> None:
         """Forget the line that is not at its end."""
         self._unfinished = bytearray()
-        self._room.left += self._taken
-        self._taken = 0
+        self._share.resize(0)
 
     def _extend(self, part: bytes) -> None:
         if not part or self._skipping:
             return
         length = len(self._unfinished) + len(part)
-        if length > self.limit or not self._has_room(length):
+        if length > self.limit or not self._share.resize(length):
             self.clear()
             self._skipping = True
             self.too_long += 1
         else:
             self._unfinished += part
-
-    def _has_room(self, length: int) -> bool:
-        more = length - self._own - self._taken
-        if more > self._room.left:
-            return False
-        if more > 0:
-            self._taken += more
-            self._room.left -= more
-        return True
 
     def _complete(self) -> bytes:
         line = bytes(self._unfinished)

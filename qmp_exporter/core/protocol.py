@@ -8,8 +8,9 @@ from typing import NamedTuple
 from msgspec import Raw
 
 from .allow_list import AllowList
+from .budget import Budget
 from .family import Query
-from .lines import Lines, Room
+from .lines import Lines
 from .wire import BadMessage, Event, Failure, Greeting, Reply, decode, excerpt
 
 GREETING_DEADLINE = 5.0  # seconds; QEMU greets at once, so that silence means that another client holds the monitor
@@ -76,14 +77,14 @@ class Protocol:
         "is_open",
     )
 
-    def __init__(self, allowed: AllowList, now: float, max_line: int = MAX_LINE, room: Room | None = None) -> None:
+    def __init__(self, allowed: AllowList, now: float, max_line: int = MAX_LINE, budget: Budget | None = None) -> None:
         """`allowed`: what may be sent, beside qmp_capabilities; `now`: when the attempt to connect begins.
 
-        `room`: what it shares with other sessions for long lines.
+        `budget`: bytes that it shares with other sessions for long lines.
         """
         self._allowed = allowed
         self._max_line = max_line
-        self._lines = Lines(min(max_line, MAX_FIRST_LINE), room)
+        self._lines = Lines(min(max_line, MAX_FIRST_LINE), budget)
         self._asked: dict[int, tuple[Query, float]] = {}
         self._next_id = 0
         self._unsent: list[bytes] = []
@@ -92,10 +93,10 @@ class Protocol:
         self.deadline: float | None = now + GREETING_DEADLINE
         self.is_open = False
 
-    def allow(self, allowed: AllowList, room: Room, max_line: int = MAX_LINE) -> None:
+    def allow(self, allowed: AllowList, budget: Budget, max_line: int = MAX_LINE) -> None:
         """From now on, once it is open, this may be sent, and lines may be as long."""
         self._allowed = allowed
-        self._lines.grow(max_line, room)
+        self._lines.grow(max_line, budget)
 
     @property
     def has_greeted(self) -> bool:

@@ -4,10 +4,13 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 
+from .budget import Budget, Share
 from .family import MAX_VALUE, OTHER, Family, Label, Labels, Sample
 
 LINGER = 300.0  # seconds on the page after the first scrape that came too late: a second Prometheus is to see it, too
 MOST_LIMITED = 512  # samples of a reply that find no room and are added up as other; the rest would only cost time
+OWN = 1000  # series that a VM may have whatever the others have; one with 4 disks has some 300
+SHARED = 1_000_000  # series of all VMs beyond it: half a GB, and a page of 120 MB
 MAX_COMMON = 64  # samples of a family that VMs share; a broken peer must not fill what is kept for all
 
 
@@ -50,6 +53,7 @@ class Samples:
         "_families",
         "_known",
         "_leaving",
+        "_share",
         "dirty",
         "generation",
         "limited",
@@ -57,8 +61,9 @@ class Samples:
         "values",
     )
 
-    def __init__(self, families: tuple[Family, ...]) -> None:
+    def __init__(self, families: tuple[Family, ...], budget: Budget | None = None) -> None:
         self._families = families
+        self._share = Share(budget or Budget(SHARED), OWN)
         self.values: list[Mapping[Labels, float]] = [NONE] * len(families)
         self.dirty: set[int] = set()
         self.generation = 0  # how often series have ended
@@ -115,6 +120,9 @@ class Samples:
             new[key] = value + new[key] if adds_up and key in new else value
         if kind == "counter" and (self._leaving or new.keys() != old.keys()):
             self._keep_for_now(index, old, new)
+        if len(new) > len(old) and not self._has_room(len(new) - len(old)):
+            self.limited += len(new)
+            new = {}  # rather none of a family than some of it
         if new != old:
             self._ended |= new.keys() != old.keys()
             self.values[index] = alike(tuple(new.items())) if STATES.issuperset(new.values()) else new
@@ -132,6 +140,14 @@ class Samples:
         if new:
             self.values[index] = values | new if isinstance(values, dict) else alike((*values.items(), *new.items()))
             self.dirty.add(index)
+
+    def release(self) -> None:
+        """They are nobody's any more: others may have their room."""
+        self._share.resize(0)
+
+    def _has_room(self, more: int) -> bool:
+        """For a reply; events bring single series, which the limits of labels bound."""
+        return self._share.resize(sum(map(len, self.values)) + more)
 
     def clear(self, index: int) -> None:
         if self.values[index]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from msgspec import Raw
 
+from .budget import Budget
 from .dispatch import Dispatch
 from .effects import AnotherVm, Effect, EndAnnounced, LabelChanged
 from .event_log import Entry, EventLog
@@ -24,14 +25,15 @@ class Vm:
     could still be done.
     """
 
-    def __init__(self, dispatch: Dispatch, at: float) -> None:
+    def __init__(self, dispatch: Dispatch, at: float, series: Budget | None = None) -> None:
+        """`series`: what all VMs may have together, beyond what each has for itself."""
         self._dispatch = dispatch
         self.queries, self.allowed = dispatch.queries, dispatch.allowed
         self.host_parts = dispatch.host_parts
         self._every_event = dispatch.every_event  # looked up once: it is on the way of every event
         self._same = SameEvents(dispatch)
         self._came: tuple[Event, float] | None = None  # the newest event of a read, and when it happened
-        self.samples = Samples(dispatch.families)
+        self.samples = Samples(dispatch.families, series)
         self.facts = VmFacts()
         self._event_log = EventLog(dispatch.event_log)
         self._available: Collection[Query] = ()  # what the QEMU that is connected may be asked

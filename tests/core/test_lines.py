@@ -6,7 +6,8 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmp_exporter.core.lines import OWN, Lines, Room
+from qmp_exporter.core.budget import Budget
+from qmp_exporter.core.lines import OWN, Lines
 
 LIMIT = 16
 streams = st.binary(max_size=400) | st.lists(
@@ -74,29 +75,29 @@ def test_a_long_line_in_many_small_pieces_takes_no_more_memory_than_its_bytes():
     assert sys.getsizeof(lines._unfinished) < 1.3 * 200_000
 
 
-def test_long_lines_of_all_together_have_one_room_and_each_has_some_of_its_own():
-    room = Room(1 << 20)
-    greedy, other, modest = (Lines(8 << 20, room) for _ in range(3))
+def test_long_lines_of_all_together_have_one_budget_and_each_has_some_of_its_own():
+    budget = Budget(1 << 20)
+    greedy, other, modest = (Lines(8 << 20, budget) for _ in range(3))
     greedy.feed(b"x" * (OWN + (1 << 20)))
-    assert (greedy.too_long, room.left) == (0, 0)
+    assert (greedy.too_long, budget.left) == (0, 0)
     other.feed(b"x" * (OWN + 1))
     assert other.too_long == 1
     assert modest.feed(b"x" * OWN + b"\n") == [b"x" * OWN]
     assert greedy.feed(b"\n") == [b"x" * (OWN + (1 << 20))]
-    assert room.left == 1 << 20
+    assert budget.left == 1 << 20
     other.feed(b"\n" + b"x" * (OWN + 1))
     assert (other.too_long, other.unfinished) == (1, True)
     other.clear()
-    assert (room.left, other.unfinished) == (1 << 20, False)
+    assert (budget.left, other.unfinished) == (1 << 20, False)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.binary(max_size=40) | st.just(b"\n")), max_size=60))
-def test_whatever_comes_the_room_is_what_it_was_when_all_have_ended(pieces):
-    room = Room(20)
-    peers = [Lines(64, room, own=8) for _ in range(3)]
+def test_whatever_comes_the_budget_is_what_it_was_when_all_have_ended(pieces):
+    budget = Budget(20)
+    peers = [Lines(64, budget, own=8) for _ in range(3)]
     for number, piece in pieces:
         peers[number].feed(piece)
-        assert room.left >= 0
+        assert budget.left >= 0
     for peer in peers:
         peer.clear()
-    assert room.left == 20
+    assert budget.left == 20

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from qmp_exporter.catalog.vm import QUERY_NAME, QUERY_STATUS, QUERY_UUID
 from qmp_exporter.core.allow_list import AllowList
+from qmp_exporter.core.budget import Budget
 from qmp_exporter.core.family import ArgumentsOf, Query
-from qmp_exporter.core.lines import Room
 from qmp_exporter.core.protocol import (
     FIRST_WORDS,
     GREETING_DEADLINE,
@@ -155,7 +155,7 @@ def test_arguments_that_depend_on_the_vm_are_sent_if_they_have_the_shape(opened)
 
 
 def test_what_is_allowed_later_can_be_sent_from_then_on(opened):
-    opened.allow(AllowList((QUERY_UUID,)), Room())
+    opened.allow(AllowList((QUERY_UUID,)), Budget(0))
     opened.ask(QUERY_UUID, 100.0)
     assert b"query-uuid" in opened.take_bytes_to_send()
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qmp_exporter.core.budget import Budget
 from qmp_exporter.core.family import MAX_LABEL, OTHER, Label, counter, gauge, histogram
-from qmp_exporter.core.samples import LINGER, MOST_LIMITED, Samples
+from qmp_exporter.core.samples import LINGER, MOST_LIMITED, OWN, Samples
 
 DEVICE = Label("device", "Which disk.", limit=4)
 OPERATION = Label("operation", "Which operation.", values=("read", "write"))
@@ -239,3 +240,19 @@ def test_a_reply_with_very_many_values_of_a_label_is_left_where_it_would_only_ad
     samples.replace(TRAY, many())
     assert list(samples.values[TRAY]) == [*((f"disk{number}", "read") for number in range(4)), ("other", "read")]
     assert read < 2 * MOST_LIMITED
+
+
+def test_vms_with_very_many_series_share_what_is_left_and_a_modest_one_has_its_own():
+    budget = Budget(2 * OWN)
+    greedy, other, modest = (Samples(FAMILIES, budget) for _ in range(3))
+
+    def latency(samples: Samples, number: int) -> int:
+        samples.replace(LATENCY, ((("disk0", str(bound)), 1) for bound in range(number)))
+        return len(samples.values[LATENCY])
+
+    assert latency(greedy, 3 * OWN) == 3 * OWN
+    assert latency(other, OWN + 1) == 0
+    assert other.limited == OWN + 1
+    assert latency(modest, OWN) == OWN
+    greedy.release()
+    assert latency(other, OWN + 1) == OWN + 1

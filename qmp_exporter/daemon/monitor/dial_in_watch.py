@@ -73,7 +73,7 @@ class DialInWatch(Watch):
         self.session = self._new_session()
         said = call.attach(
             self._dispatch.allowed,
-            self._shared.room,
+            self._shared.line_bytes,
             receive=lambda messages: self._receive(call.link, messages),
             ended=self._wake.set,
         )

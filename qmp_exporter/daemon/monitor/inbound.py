@@ -8,8 +8,8 @@ from collections.abc import Callable
 from qmp_exporter.catalog.identity import Identity, name_in, uuid_in
 from qmp_exporter.catalog.vm import QUERY_NAME, QUERY_UUID
 from qmp_exporter.core.allow_list import AllowList
+from qmp_exporter.core.budget import Budget
 from qmp_exporter.core.family import Query
-from qmp_exporter.core.lines import Room
 from qmp_exporter.core.protocol import Answer, Message, Protocol
 from qmp_exporter.core.wire import BadMessage, Event, Greeting
 from qmp_exporter.daemon.host.process import PeerProcess, peer_process
@@ -66,13 +66,13 @@ class InboundConnection:
     def attach(
         self,
         allowed: AllowList,
-        room: Room,
+        budget: Budget,
         *,
         receive: Callable[[list[Message]], None],
         ended: Callable[[], None],
     ) -> list[Message]:
         """The watch of this VM goes on, and trusts it with long lines; what it has said so far, the greeting last."""
-        self.link.protocol.allow(allowed, room)
+        self.link.protocol.allow(allowed, budget)
         self.link.receive, self._ended = receive, ended
         events, self._events = self._events, []
         return [*events, self.greeting]

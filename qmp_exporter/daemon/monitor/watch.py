@@ -12,11 +12,13 @@ from qmp_exporter.catalog.disk_names import DEVICES
 from qmp_exporter.catalog.vm import RUN_STATE
 from qmp_exporter.config import Target
 from qmp_exporter.core.backoff import LONGEST, delay, least_delay
+from qmp_exporter.core.budget import Budget
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.in_flight import PATIENCE
-from qmp_exporter.core.lines import Room
+from qmp_exporter.core.lines import SHARED as LINE_BYTES
 from qmp_exporter.core.process import EXITED, HOST_WANTS
 from qmp_exporter.core.protocol import LateAnswer, Message, Protocol
+from qmp_exporter.core.samples import SHARED as SERIES
 from qmp_exporter.core.session import Notice, Outcome, Session
 from qmp_exporter.core.vm import Vm
 from qmp_exporter.core.wire import BadMessage
@@ -52,7 +54,8 @@ class Shared:
     def __init__(self) -> None:
         self.limiter = ConnectLimiter()
         self.network = NetworkReader()
-        self.room = Room()
+        self.line_bytes = Budget(LINE_BYTES)
+        self.series = Budget(SERIES)
         self.paths = PathCalls()
         self.files = SocketFiles()
 
@@ -69,13 +72,13 @@ class Watch:
         shared: Shared | None = None,
     ) -> None:
         self.rename(target)
-        self.vm = Vm(dispatch, time.time())
+        self._shared = shared or Shared()
+        self.vm = Vm(dispatch, time.time(), self._shared.series)
         self.health = Health(time.time())
         self._dispatch = dispatch
         self._stats = stats
         self._chance = chance
         self.session = self._new_session()
-        self._shared = shared or Shared()
         self._wake = asyncio.Event()
         self._turn_at = float("inf")
         self._run_state_since: float | None = None
@@ -115,7 +118,7 @@ class Watch:
                 address = await approach.connect(self._shared.paths)
                 link = Link(
                     address,
-                    Protocol(self._dispatch.allowed, time.monotonic(), room=self._shared.room),
+                    Protocol(self._dispatch.allowed, time.monotonic(), budget=self._shared.line_bytes),
                     receive=lambda messages: self._receive(link, messages),
                     ended=self._wake.set,
                 )
@@ -265,7 +268,7 @@ class Watch:
         samples.limited = 0
         if not self._said_limited:
             self._said_limited = True
-            self._log.warning("too many values of a label: the rest is counted as other")
+            self._log.warning("too many series: the rest is counted as other, or absent")
 
     def _became(self, state: str, why: str) -> None:
         self.health = self.health._replace(reason="; ".join(filter(None, (why, self._ended))))

@@ -207,7 +207,7 @@ class Fleet:
 
     def _end(self, name: str) -> "asyncio.Task[None] | None":
         """End a watch; its task, which takes a moment to leave the monitor."""
-        del self._watches[name]
+        self._watches.pop(name).vm.samples.release()
         self.gone += 1
         self.page.forget(name)
         task = self._running.pop(name, None)
