@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Debian starts it when it installs it. The tests bring their own; a machine that has them already keeps them.
-SERVICES := prometheus.service
+SERVICES := prometheus.service prometheus-alertmanager.service
 # Whose QEMU `make test-qemu` takes: not that of this machine, with which `make test` has run.
 RELEASE ?= $(shell . /etc/os-release; [ "$$VERSION_CODENAME" = trixie ] && echo bookworm || echo trixie)
 # Which Debian `make deb` makes a package for.

@@ -32,6 +32,11 @@ def promtool() -> Run:
 
 
 @pytest.fixture(scope="session")
+def amtool() -> Run:
+    return program("amtool")
+
+
+@pytest.fixture(scope="session")
 def systemd_analyze() -> Run:
     return program("systemd-analyze")
 

@@ -34,6 +34,18 @@ FLEET = 2000
 on_bookworm = pytest.mark.parametrize("packages", ["bookworm"], indirect=True)
 
 
+DIALLING = """
+import asyncio, pathlib
+from qmp_exporter.simulator import DiallingMonitor, SimulatedVm
+
+async def main():
+    async with DiallingMonitor(SimulatedVm("vm0001"), pathlib.Path("/run/qmp-exporter/dial-in.sock")):
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
 class Packages(NamedTuple):
     release: str
     directory: Path
@@ -258,6 +270,22 @@ async def test_a_reload_to_a_socket_that_cannot_be_made_fails_and_says_why_until
     await shown(machine, 'qmp_exporter_source_up{source="listen /run/qmp-exporter/dial-in.sock"} 1.0')
     assert machine.page("/-/ready") == "ready\n"
     machine.run("qmp-exporter", "check-config", "--strict", CONFIG)
+
+
+async def test_vms_of_another_user_dial_in_by_their_group_as_the_page_about_libvirt_says(machine: Machine):
+    page = (ROOT / "docs/quickstart-libvirt.md").read_text()
+    (config, *_) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (commands, *_) = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    machine.run("systemd-sysusers", "--inline", "g kvm -", "u libvirt-qemu -", "m libvirt-qemu kvm")
+    machine.write(CONFIG, config)
+    machine.run("sh", "-euc", commands)
+    assert machine.run("stat", "--format=%A %U %G", "/run/qmp-exporter/dial-in.sock") == (
+        "srw-rw---- qmp-exporter kvm\n"
+    )
+    simulator = ("/usr/lib/qmp-exporter/bin/python3", "-I", "-c", DIALLING)
+    machine.run("systemd-run", "--quiet", "--uid=libvirt-qemu", "--property=SupplementaryGroups=kvm", *simulator)
+    await shown(machine, UP)
+    assert machine.complaints() == ""
 
 
 def test_the_package_as_it_comes_says_what_to_do_next(machine: Machine):

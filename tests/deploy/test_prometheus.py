@@ -30,6 +30,26 @@ def test_the_scrape_configuration_is_valid_and_finds_the_rules(promtool):
     assert "1 rule files found" in promtool("check", "config", "prometheus/scrape.yml")
 
 
+def test_the_routes_are_valid_and_what_is_critical_goes_to_a_person_at_once(amtool):
+    config = "prometheus/alertmanager.yml"
+    assert "SUCCESS" in amtool("check-config", config)
+    for alert in alerts():
+        severity = alert["labels"]["severity"]
+        labels = (f"alertname={alert['alert']}", f"severity={severity}", "instance=hypervisor01:10065", "vm=web01")
+        receiver = amtool("config", "routes", "test", f"--config.file={config}", *labels).splitlines()[-1]
+        assert receiver == ("at-once" if severity == "critical" else "by-day")
+
+
+def test_what_inhibits_and_what_is_inhibited_are_alerts_that_there_are():
+    names = {alert["alert"] for alert in alerts()}
+    rules = yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text())["inhibit_rules"]
+    matchers = [matcher for rule in rules for side in ("source", "target") for matcher in rule[f"{side}_matchers"]]
+    named = [re.search(r'alertname=~?"([^"]*)"', matcher) for matcher in matchers]
+    patterns = [name for match in named if match for name in match[1].split("|")]
+    assert len(patterns) > 10
+    assert [pattern for pattern in patterns if not any(re.fullmatch(pattern, name) for name in names)] == []
+
+
 @pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert["alert"])
 def test_an_alert_says_how_bad_it_is_what_happened_and_what_to_do(alert: dict[str, Any]):
     assert alert["labels"]["severity"] in ("critical", "warning", "info")

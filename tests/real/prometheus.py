@@ -62,14 +62,22 @@ class Prometheus:
 
 @contextlib.asynccontextmanager
 async def scraping(
-    directory: Path, target: str, jobs: Mapping[str, Mapping[str, Any]] = MappingProxyType({JOB: {}})
+    directory: Path,
+    target: str,
+    jobs: Mapping[str, Mapping[str, Any]] = MappingProxyType({JOB: {}}),
+    alertmanager: str = "",
 ) -> AsyncIterator[Prometheus]:
     """With the scrape job and the rules of deploy/, but for this target and more often.
 
     `jobs`: the same job under other names, each with settings of its own.
+    `alertmanager`: the address where alerts go.
     """
     config = directory / "prometheus.yml"
-    config.write_text(yaml.safe_dump(_deployed(target, jobs)))
+    settings = _deployed(target, jobs)
+    if alertmanager:
+        settings["global"] = {"evaluation_interval": OFTEN}
+        settings["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]}
+    config.write_text(yaml.safe_dump(settings))
     address = f"127.0.0.1:{free_port()}"
     log = directory / "prometheus.log"
     with log.open("wb") as stderr:
