@@ -29,6 +29,7 @@ from qmp_exporter.webserver import ALLOW_ALL, LIMITS, AccessControl, bound, list
 DEFAULT_ADDRESS = ":10065"
 SPARE_FILES = 64  # descriptors for anything but monitors and scrapers: files that are read, logs, the event loop
 HEARTBEAT = 1.0  # seconds between two looks at how late the event loop is
+NOTIFY_AGAIN = 0.1  # seconds
 LAG_WINDOW = 15  # heartbeats that the exported lag is the longest of
 
 log = structlog.get_logger()
@@ -75,7 +76,8 @@ async def run(
     async with listening(app, listeners, access, stats):
         addresses = " ".join(map(named, listeners)) if options.systemd_socket else " ".join(options.addresses)
         log.info("listening", version=__version__, addresses=addresses, targets=len(config.vms))
-        systemd.notify("READY=1", _status(fleet))
+        while not systemd.notify("READY=1", _status(fleet)):
+            await asyncio.sleep(NOTIFY_AGAIN)
         ready()
         try:
             await _until(
@@ -116,8 +118,7 @@ async def _heartbeat(fleet: Fleet, stats: Selfstats, allowed: int) -> None:
         if interval is not None and now - fed_at >= interval / 3:
             systemd.notify("WATCHDOG=1")
             fed_at = now
-        if (status := _status(fleet)) != said:
-            systemd.notify(status)
+        if (status := _status(fleet)) != said and systemd.notify(status):
             said = status
 
 

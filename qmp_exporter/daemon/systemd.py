@@ -37,19 +37,25 @@ def _listening(descriptor: int, name: str | None) -> socket.socket:
     return passed
 
 
-def notify(*variables: str) -> None:
-    """Send variables like "READY=1"; nothing happens where nobody listens."""
+def notify(*variables: str) -> bool:
+    """Send variables like "READY=1"; nothing happens where nobody listens.
+
+    False: the one who listens has no room for it now.  It must not hold us.
+    """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
-        return
+        return True
     if address.startswith("@"):
         address = "\0" + address[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sender:
         try:
             sender.connect(address)
             sender.sendall("\n".join(variables).encode())
+        except BlockingIOError:
+            return False
         except OSError:
-            return  # it is gone, or its queue is full: it must not hold us, and there is nobody else to tell
+            return True  # it is gone, and there is nobody else to tell
+    return True
 
 
 def watchdog_interval() -> float | None:

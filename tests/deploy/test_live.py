@@ -264,7 +264,11 @@ async def test_a_reload_to_a_socket_that_cannot_be_made_fails_and_says_why_until
     status, said = machine.try_to("qmp-exporter", "check-config", CONFIG)
     assert status == 2, said
     assert why in said
-    assert "listen /srv/dial-in.sock: /srv is read-only" in machine.state("StatusText")[0]
+
+    async def told() -> bool | None:
+        return "listen /srv/dial-in.sock: /srv is read-only" in machine.state("StatusText")[0] or None
+
+    await awaited(told, machine.journal)
     machine.write(CONFIG, "listen: [{socket: /run/qmp-exporter/dial-in.sock}]\n")
     machine.run("systemctl", "reload", SERVICE)
     await shown(machine, 'qmp_exporter_source_up{source="listen /run/qmp-exporter/dial-in.sock"} 1.0')
