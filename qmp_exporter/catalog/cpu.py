@@ -21,7 +21,7 @@ QUERY_CPUS_FAST = Query(
     "query-cpus-fast",
     list[CpuInfo],
     example=[{"cpu-index": 0, "thread-id": 1000, "qom-path": "/machine/unattached/device[0]"}],
-    every="poll",
+    every="slow",
 )
 QUERIES = (QUERY_CPUS_FAST,)
 

@@ -62,16 +62,24 @@ class SpiceInfo(Struct, frozen=True):
 VNC_EVENTS = ("VNC_CONNECTED", "VNC_INITIALIZED", "VNC_DISCONNECTED")
 VNC_CLIENT = {"family": "ipv4", "host": "192.0.2.1", "service": "40001"}
 VNC_SERVER = {"enabled": True, "server": [{}], "clients": [VNC_CLIENT]}
+# An event announces who comes and who goes.  While somebody is there, the poll sees who left without a word.
 QUERY_VNC_SERVERS = Query(
-    "query-vnc-servers", list[VncServer], example=[VNC_SERVER], at_rest=[], every="poll", after=VNC_EVENTS
+    "query-vnc-servers",
+    list[VncServer],
+    example=[VNC_SERVER],
+    at_rest=[],
+    every="slow",
+    after=VNC_EVENTS,
+    poll_while=lambda facts: facts[VNC].clients > 0,
 )
 QUERY_VNC = Query(
     "query-vnc",
     VncServer,
     example=VNC_SERVER,
     at_rest={"enabled": False},
-    every="poll",
+    every="slow",
     after=VNC_EVENTS,
+    poll_while=lambda facts: facts[VNC].clients > 0,
     instead_of_newer="query-vnc-servers",
 )
 QUERY_SPICE = Query(
@@ -79,7 +87,7 @@ QUERY_SPICE = Query(
     SpiceInfo,
     example={"enabled": True, "channels": [{"connection-id": 1, "channel-type": 1}]},
     at_rest={"enabled": False},
-    every="poll",
+    every="slow",
     after=("SPICE_CONNECTED", "SPICE_INITIALIZED", "SPICE_DISCONNECTED"),
 )
 QUERIES = (QUERY_VNC_SERVERS, QUERY_VNC, QUERY_SPICE)

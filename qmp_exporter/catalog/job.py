@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from qmp_exporter.core.family import Family, Group, Label, Query, Sample, counter, event, gauge, query
+from qmp_exporter.core.family import Family, Group, Label, Query, Sample, StateUpdate, counter, event, gauge, query
 from qmp_exporter.core.read import by
-from qmp_exporter.core.vm_facts import VmFacts
+from qmp_exporter.core.vm_facts import Slice, VmFacts
 
 
 class BlockJobInfo(Struct, frozen=True):
@@ -34,12 +34,23 @@ class JobError(Struct, frozen=True):
     action: str
 
 
+class Jobs:
+    """Whether there was one the last time that QEMU was asked."""
+
+    def __init__(self) -> None:
+        self.is_any = False
+
+
+JOBS = Slice(Jobs)
+
+# An event announces each that begins, so that none is looked for with every poll.
 QUERY_BLOCK_JOBS = Query(
     "query-block-jobs",
     list[BlockJobInfo],
     example=[{"type": "mirror", "device": "j", "len": 2, "offset": 1, "speed": 0, "status": "running"}],
     at_rest=[],
-    every="poll",
+    every="slow",
+    poll_while=lambda facts: facts[JOBS].is_any,
     after=(
         "JOB_STATUS_CHANGE",
         "BLOCK_JOB_COMPLETED",
@@ -79,6 +90,13 @@ STATUS = Label(
 RESULT = Label("result", "How the job ended.", values=("completed", "failed", "cancelled"))
 OPERATION = Label("operation", "IoOperationType.", values=("read", "write"))
 ACTION = Label("action", "BlockErrorAction.", values=("ignore", "report", "stop"))
+
+
+def update_jobs(jobs: list[BlockJobInfo], facts: VmFacts) -> None:
+    facts[JOBS].is_any = bool(jobs)
+
+
+UPDATES = (StateUpdate("query-block-jobs", list[BlockJobInfo], update_jobs),)
 
 
 def progress(name: str, help: str, member: str) -> Family:  # noqa: A002  the exposition format's own word
@@ -148,6 +166,7 @@ GROUP = Group(
     "block_job",
     FAMILIES,
     queries=QUERIES,
+    updates=UPDATES,
     more="14 for each job",
     events={
         "BLOCK_JOB_COMPLETED": {"type": "mirror", "error": "Input/output error"},
