@@ -76,7 +76,7 @@ async def run(
     async with listening(app, listeners, access, stats):
         addresses = " ".join(map(named, listeners)) if options.systemd_socket else " ".join(options.addresses)
         log.info("listening", version=__version__, addresses=addresses, targets=len(config.vms))
-        while not systemd.notify("READY=1", _status(fleet)):
+        while not systemd.notify("READY=1", _status(fleet)):  # noqa: ASYNC110  nothing tells when it has room
             await asyncio.sleep(NOTIFY_AGAIN)
         ready()
         try:
