@@ -70,13 +70,22 @@ MOVES = ("STOP", "RESUME")  # those of which QEMU sends none unless the run stat
 
 QUERY_NAME = Query("query-name", NameInfo, example={"name": "web02"})
 QUERY_UUID = Query("query-uuid", UuidInfo, example={"UUID": "6a3c1f0e-6d2f-4c53-9f0a-0123456789ab"})
+
+
+def does_not_run(facts: VmFacts) -> bool:
+    return facts[RUN_STATE].state != "running"
+
+
+# Events announce that a VM no longer runs, and that it runs again; from one of the other states to the next there may
+# be none, as at the end of a migration.
 QUERY_STATUS = Query(
     "query-status",
     StatusInfo,
     example={"status": "paused", "running": False},
-    every="poll",
+    every="slow",
     after=STATE_EVENTS,
     spacing=0.02,
+    poll_while=does_not_run,
 )
 
 STATE = Label(

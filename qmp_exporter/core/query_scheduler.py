@@ -75,7 +75,7 @@ class QueryScheduler:
         self._follow_ups = 0  # asked in a row
         self._ending = False
         self._quiet_until: float | None = None
-        self._our_rest_until = -inf
+        self._took_us: dict[Query, tuple[float, ...]] = {}  # the same, of our own time
 
     def start(self, now: float, chance: float) -> None:
         """The session was negotiated.  `chance` in [0, 1) spreads the polls of VMs that connected together."""
@@ -122,13 +122,12 @@ class QueryScheduler:
             elif query not in self._urgent and self._is_needed(query):
                 self._urgent[query] = None
 
-    def took_us(self, seconds: float, now: float) -> None:
-        """Reading what a peer said took so long, in which no other VM was heard: it is asked less often then.
+    def took_us(self, query: Query, seconds: float) -> None:
+        """Reading its answer took so long, in which no other VM was heard: it is asked less often then.
 
         A reply of thousands of disks takes a third of a second, and an event behind each would have it sent again.
         """
-        if seconds > DEAR:
-            self._our_rest_until = now + min(seconds / OUR_SHARE, LONGEST_OF_OURS)
+        self._took_us[query] = (*self._took_us.get(query, ())[-1:], seconds)
 
     def expect_end(self) -> None:
         """QEMU has announced its end: a query on its way out is no use, and makes QEMU 5.2 abort once in a while."""
@@ -139,7 +138,7 @@ class QueryScheduler:
         self._want_what_is_due(now)
         self._give_up(now)
         self._wait_for_the_end(now)
-        if self.in_flight.query is not None or self._ending or now < self._our_rest_until:
+        if self.in_flight.query is not None or self._ending:
             return None
         turns = (self._urgent, self._wanted) if self._follow_ups < MAX_FOLLOW_UPS else (self._wanted, self._urgent)
         for queries in turns:
@@ -165,7 +164,7 @@ class QueryScheduler:
         at = inf
         if self.in_flight.query is None:
             at = min((self._ready_at(query) for query in (*self._urgent, *self._wanted)), default=inf)
-            at = max(at, self._quiet_until or at, self._our_rest_until)
+            at = max(at, self._quiet_until or at)
         return max(0.0, min(at, self.in_flight.due(), self._poll_at, self._slow_at) - now)
 
     def answered(self, query: Query, now: float) -> bool:
@@ -247,6 +246,9 @@ class QueryScheduler:
         """
         longest = LONGEST_REST if query.reads_images else min(self._poll_interval, LONGEST_REST_OF_MEMORY)
         rest = min(REST * min(self._took.get(query, (0.0,))), longest)
+        ours = min(self._took_us.get(query, (0.0,)))
+        if ours > DEAR:
+            rest = max(rest, min(ours / OUR_SHARE, LONGEST_OF_OURS))
         return max(self._ended_at.get(query, -inf), self._sent_at.get(query, -inf)) + max(query.spacing, rest)
 
 

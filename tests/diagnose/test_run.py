@@ -67,7 +67,7 @@ async def test_nothing_but_queries_is_asked_and_those_that_touch_images_once(mon
     await examined(monitor.address)
     commands = asked(monitor)
     assert commands.keys() <= {"qmp_capabilities", *CATALOG.commands}
-    assert commands["query-status"] == 5
+    assert commands["query-blockstats"] == 5
     assert commands["query-block"] == 1
 
 

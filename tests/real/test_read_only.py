@@ -130,11 +130,6 @@ async def test_polls_ask_only_what_may_have_changed_and_touches_no_image(boot, s
         "qom-list",
         "qom-get",
         "query-blockstats",
-        "query-status",
-        "query-block-jobs",
-        "query-vnc-servers",
-        "query-spice",
-        "query-cpus-fast",
     }
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -17,7 +17,7 @@ from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.in_flight import PATIENCE
 from qmp_exporter.core.lines import SHARED as LINE_BYTES
 from qmp_exporter.core.process import EXITED, HOST_WANTS
-from qmp_exporter.core.protocol import LateAnswer, Message, Protocol
+from qmp_exporter.core.protocol import Answer, LateAnswer, Message, Protocol
 from qmp_exporter.core.samples import SHARED as SERIES
 from qmp_exporter.core.session import Notice, Outcome, Session
 from qmp_exporter.core.vm import Vm
@@ -183,12 +183,14 @@ class Watch:
                 async with asyncio.timeout_at(None if self._turn_at == float("inf") else self._turn_at):
                     await self._wake.wait()
 
-    def _receive(self, link: Link, messages: Iterable[Message]) -> None:
+    def _receive(self, link: Link, messages: Sequence[Message]) -> None:
         """What one read brought.  Nobody is woken to send the next query, only where a turn is due earlier now."""
-        began = time.monotonic()
-        self._note(self.session.receive(messages, time.time(), began))
-        now = time.monotonic()
-        self.session.scheduler.took_us(now - began, now)
+        began = time.thread_time()  # of the processor: on a busy host others have it in between
+        self._note(self.session.receive(messages, time.time(), time.monotonic()))
+        took = time.thread_time() - began
+        for message in messages:
+            if isinstance(message, Answer):
+                self.session.scheduler.took_us(message.query, took)
         if link.is_open and self._turn(link) < self._turn_at:
             self._wake.set()
 
