@@ -142,8 +142,8 @@ class Samples:
             self.dirty.add(index)
 
     def release(self) -> None:
-        """They are nobody's any more: others may have their room."""
-        self._share.resize(0)
+        """They are nobody's any more: others may have their room, and what still comes gets none."""
+        self._share.move(Budget(0))
 
     def _has_room(self, more: int) -> bool:
         """For a reply; events bring single series, which the limits of labels bound."""

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from qmp_exporter.runtime.threads import run_in_daemon_thread
 
 DEADLINE: Final = 2.0  # seconds
-AT_ONCE: Final = 16  # threads, and those that hang
+AT_ONCE: Final = 64  # threads, and those that hang
 
 T = TypeVar("T")
 

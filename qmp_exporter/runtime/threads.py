@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,7 +11,10 @@ T = TypeVar("T")
 
 
 def run_in_daemon_thread(call: Callable[[], T]) -> "asyncio.Future[T]":
-    """Not asyncio.to_thread: its threads are few and shared, and the process ends only after all of them."""
+    """Not asyncio.to_thread: its threads are few and shared, and the process ends only after all of them.
+
+    The result is an OSError where no thread can be started.
+    """
     loop = asyncio.get_running_loop()
     result: asyncio.Future[T] = loop.create_future()
 
@@ -26,5 +30,8 @@ def run_in_daemon_thread(call: Callable[[], T]) -> "asyncio.Future[T]":
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(lambda: None if result.done() else how(what))
 
-    threading.Thread(target=work, daemon=True).start()
+    try:
+        threading.Thread(target=work, daemon=True).start()
+    except RuntimeError:  # as many hang already as there may be
+        result.set_exception(OSError(errno.EAGAIN, "no more threads are allowed (TasksMax=)"))
     return result

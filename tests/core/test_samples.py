@@ -255,4 +255,5 @@ def test_vms_with_very_many_series_share_what_is_left_and_a_modest_one_has_its_o
     assert other.limited == OWN + 1
     assert latency(modest, OWN) == OWN
     greedy.release()
+    assert latency(greedy, 4 * OWN) == 0
     assert latency(other, OWN + 1) == OWN + 1

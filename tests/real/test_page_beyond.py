@@ -491,7 +491,9 @@ async def test_what_kvm_counts_is_asked_of_a_qemu_that_is_not_hurt_by_it(boot, s
             )
             assert times_asked(page, "query-stats-schemas") == 1
         else:
-            page = await exporter.shows(lambda page: [] if times_asked(page, "query-status") >= 2 else ["not polled"])
+            page = await exporter.shows(
+                lambda page: [] if times_asked(page, "query-blockstats") >= 2 else ["not polled"]
+            )
             assert times_asked(page, "query-stats") == 0
         errors = page.family("qmp_exporter_command_errors_total")
         assert not [error for error in errors if "query-stats" in error]

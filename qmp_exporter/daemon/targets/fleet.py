@@ -191,7 +191,7 @@ class Fleet:
             target = news.get(watch.target.socket)
             if target is None or target != replace(watch.target, name=target.name):
                 continue
-            log.info("the VM has told its name", vm=target.name, before=name, socket=target.socket)
+            log.info("VM renamed", vm=target.name, before=name, socket=target.socket)
             self._watches[target.name] = self._watches.pop(name)
             watch.rename(target)
             self.page.rename(name, target.name, target.labels, watch.vm.samples)
