@@ -62,6 +62,12 @@ class SpiceInfo(Struct, frozen=True):
 VNC_EVENTS = ("VNC_CONNECTED", "VNC_INITIALIZED", "VNC_DISCONNECTED")
 VNC_CLIENT = {"family": "ipv4", "host": "192.0.2.1", "service": "40001"}
 VNC_SERVER = {"enabled": True, "server": [{}], "clients": [VNC_CLIENT]}
+
+
+def has_vnc_clients(facts: VmFacts) -> bool:
+    return facts[VNC].clients > 0
+
+
 # An event announces who comes and who goes.  While somebody is there, the poll sees who left without a word.
 QUERY_VNC_SERVERS = Query(
     "query-vnc-servers",
@@ -70,7 +76,7 @@ QUERY_VNC_SERVERS = Query(
     at_rest=[],
     every="slow",
     after=VNC_EVENTS,
-    poll_while=lambda facts: facts[VNC].clients > 0,
+    poll_while=has_vnc_clients,
 )
 QUERY_VNC = Query(
     "query-vnc",
@@ -79,7 +85,7 @@ QUERY_VNC = Query(
     at_rest={"enabled": False},
     every="slow",
     after=VNC_EVENTS,
-    poll_while=lambda facts: facts[VNC].clients > 0,
+    poll_while=has_vnc_clients,
     instead_of_newer="query-vnc-servers",
 )
 QUERY_SPICE = Query(

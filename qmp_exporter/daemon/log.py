@@ -12,6 +12,8 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from qmp_exporter.runtime.bucket import Bucket
+
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 STDERR = 2  # its descriptor
 PIECE = 4096  # bytes; PIPE_BUF, which the one who is ready to be written to takes without keeping us waiting
@@ -115,12 +117,9 @@ class Limiter:
         if vm not in self._vms and len(self._vms) >= MAX_LIMITED:
             del self._vms[next(iter(self._vms))]
         allowance = self._vms.setdefault(vm, _Allowance(now))
-        allowance.left = min(BURST, allowance.left + (now - allowance.at) / PAUSE)
-        allowance.at = now
-        if allowance.left < 1:
+        if not allowance.lines.take(now):
             allowance.left_out += 1
             raise structlog.DropEvent
-        allowance.left -= 1
         if allowance.left_out:
             event["lines_left_out"] = allowance.left_out
             allowance.left_out = 0
@@ -129,7 +128,8 @@ class Limiter:
 
 class _Allowance:
     def __init__(self, now: float) -> None:
-        self.left, self.at, self.left_out = float(BURST), now, 0
+        self.lines = Bucket(PAUSE, BURST, now)
+        self.left_out = 0
 
 
 def _without_controls(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -16,6 +16,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from qmp_exporter.documents.document import ConfigError
+from qmp_exporter.runtime.bucket import Bucket
 from qmp_exporter.runtime.fingerprint import Stamp, file_fingerprint
 from qmp_exporter.runtime.threads import run_in_daemon_thread
 from qmp_exporter.webserver.metrics import Metrics
@@ -59,23 +60,6 @@ def rules(path: Path) -> Policy:
 
 def _stamps(files: tuple[Path, ...]) -> _Stamps:
     return tuple(map(file_fingerprint, files))
-
-
-class Bucket:
-    """Earns a request in each interval, up to a burst of them."""
-
-    def __init__(self, limit: RateLimit, now: float) -> None:
-        self._limit = limit
-        self._earned = float(limit.burst)
-        self._at = now
-
-    def take(self, now: float) -> bool:
-        self._earned = min(self._earned + (now - self._at) / self._limit.interval, self._limit.burst)
-        self._at = now
-        if self._earned < 1:
-            return False
-        self._earned -= 1
-        return True
 
 
 class AccessControl:
@@ -186,4 +170,4 @@ def _weaker(old: Policy, new: Policy) -> str:
 
 
 def _bucket(limit: RateLimit | None) -> Bucket | None:
-    return Bucket(limit, time.monotonic()) if limit else None
+    return Bucket(limit.interval, limit.burst, time.monotonic()) if limit else None

@@ -10,12 +10,10 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import NamedTuple
 
-import aiohttp
 import yaml
 
 from exporter import free_port
-from prometheus import DEPLOY
-from qmp_exporter.demo.qemu import dying_with_us
+from prometheus import DEPLOY, started
 from waiting import awaited
 
 BINARY = "prometheus-alertmanager"
@@ -77,23 +75,10 @@ async def alerting(directory: Path) -> AsyncIterator[tuple[str, Mailbox]]:
         config.write_text(yaml.safe_dump(_deployed(port)))
         shutil.copy(DEPLOY / "alertmanager.tmpl", directory)
         address = f"127.0.0.1:{free_port()}"
-        log = directory / "alertmanager.log"
-        with log.open("wb") as output:
-            process = await asyncio.create_subprocess_exec(
-                *dying_with_us(),
-                *(BINARY, f"--config.file={config}", f"--web.listen-address={address}", "--cluster.listen-address="),
-                f"--storage.path={directory / 'alertmanager'}",
-                stdout=output,
-                stderr=output,
-            )
-        try:
-            async with aiohttp.ClientSession(f"http://{address}") as client:
-                await _ready(client, log)
-                yield address, mailbox
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+        command = (BINARY, f"--config.file={config}", f"--storage.path={directory / 'alertmanager'}")
+        alone = "--cluster.listen-address="
+        async with started(*command, alone, address=address, log=directory / "alertmanager.log"):
+            yield address, mailbox
 
 
 def _deployed(port: int) -> object:
@@ -102,13 +87,3 @@ def _deployed(port: int) -> object:
     for route in (config["route"], *config["route"]["routes"]):
         route |= {"group_wait": SOON, "group_interval": SOON}
     return config
-
-
-async def _ready(client: aiohttp.ClientSession, log: Path) -> None:
-    async def ask() -> bool | None:
-        with contextlib.suppress(aiohttp.ClientConnectionError):
-            async with client.get("/-/ready") as answer:
-                return answer.status == 200 or None
-        return None
-
-    await awaited(ask, log.read_text, DEADLINE)

@@ -80,17 +80,22 @@ async def scraping(
     config.write_text(yaml.safe_dump(settings))
     address = f"127.0.0.1:{free_port()}"
     log = directory / "prometheus.log"
-    with log.open("wb") as stderr:
+    command = (BINARY, f"--config.file={config}", f"--storage.tsdb.path={directory / 'data'}")
+    async with started(*command, address=address, log=log) as client:
+        yield Prometheus(client)
+
+
+@contextlib.asynccontextmanager
+async def started(*command: str, address: str, log: Path) -> AsyncIterator[aiohttp.ClientSession]:
+    """A server of the Prometheus project that listens there -> a client of it, once it is ready"""
+    with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *dying_with_us(),
-            *(BINARY, f"--config.file={config}", f"--web.listen-address={address}"),
-            f"--storage.tsdb.path={directory / 'data'}",
-            stderr=stderr,
+            *dying_with_us(), *command, f"--web.listen-address={address}", stdout=output, stderr=output
         )
         try:
             async with aiohttp.ClientSession(f"http://{address}") as client:
                 await _ready(client, log)
-                yield Prometheus(client)
+                yield client
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()

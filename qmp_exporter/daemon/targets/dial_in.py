@@ -205,10 +205,9 @@ class DialIn:
         vm = self._vms.get(name)
         if vm is None:
             return self._vms.setdefault(name, _Vm(self._target(name)))
-        is_there = vm.call is not None and not vm.call.over.is_set()
-        if (is_there or self._is_remembered(vm)) and vm.process.uid != call.process.uid:
+        if self._is_remembered(vm) and vm.process.uid != call.process.uid:
             raise Refused("name_taken", f"{name} is, or was just now, a VM of the user {vm.process.uid}")
-        if is_there and vm.call is not None:
+        if vm.call is not None and not vm.call.over.is_set():
             self._compare(name, vm.call, call)
         return vm
 

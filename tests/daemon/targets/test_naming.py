@@ -39,6 +39,14 @@ async def told(fleet: Running, *names: str) -> None:
     )
 
 
+async def named_web01(found: Discover, fleet: Running, naming: Naming) -> None:
+    """The VM behind 101.sock has told its name and is called by it."""
+    look(found, fleet, naming)
+    await told(fleet, "101")
+    assert look(found, fleet, naming) == ["web01"]
+    await eventually(lambda: "web01" in fleet.watches)
+
+
 async def test_a_vm_has_its_path_s_name_until_it_tells_its_own_and_keeps_connection_and_counters(
     fleet: Running, directory: Path
 ) -> None:
@@ -129,10 +137,7 @@ async def test_a_vm_that_was_restarted_and_is_silent_keeps_its_own_name(fleet: R
     found = entry(directory, name_from="name")
     naming = Naming(found, fleet)
     async with Monitor(SimulatedVm("web01"), directory / "101.sock"):
-        look(found, fleet, naming)
-        await told(fleet, "101")
-        assert look(found, fleet, naming) == ["web01"]
-        await eventually(lambda: "web01" in fleet.watches)
+        await named_web01(found, fleet, naming)
     async with Monitor(SimulatedVm("web01"), directory / "101.sock") as silent:
         silent.inject(Stall("query-name"))
         await eventually(lambda: connections(silent) == 1)
@@ -143,10 +148,7 @@ async def test_a_socket_where_another_vm_answers_has_that_vm_s_name(fleet: Runni
     found = entry(directory, name_from="name")
     naming = Naming(found, fleet)
     async with Monitor(SimulatedVm("web01"), directory / "101.sock"):
-        look(found, fleet, naming)
-        await told(fleet, "101")
-        look(found, fleet, naming)
-        await eventually(lambda: "web01" in fleet.watches)
+        await named_web01(found, fleet, naming)
     async with Monitor(SimulatedVm("db01"), directory / "101.sock"):
         await eventually(lambda: fleet.watches["web01"].vm.facts[IDENTITY].name == "db01")
         await told(fleet, "web01")
