@@ -13,8 +13,9 @@ BLOCK = Query("query-block", list, every="slow", after=("RESET", "DEVICE_TRAY_MO
 STATS = Query("query-blockstats", list, every="poll")
 VNC_SERVERS = Query("query-vnc-servers", list, every="poll", after=("VNC_CONNECTED",))
 VNC = Query("query-vnc", dict, every="poll", after=("VNC_CONNECTED",), instead_of_newer="query-vnc-servers")
+IOTHREADS = Query("query-iothreads", list, every="rare")
 NAME = Query("query-name", dict)
-QUERIES = (STATUS, BLOCK, STATS, VNC_SERVERS, VNC, NAME)
+QUERIES = (STATUS, BLOCK, STATS, VNC_SERVERS, VNC, IOTHREADS, NAME)
 
 
 class Loop:

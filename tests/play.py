@@ -18,6 +18,7 @@ from qmp_exporter.core.vm import Vm
 from qmp_exporter.core.wire import BadMessage, Event, Greeting
 
 BOOT = 1_700_000_000.0  # seconds since the epoch, when the story begins
+POLL = 15.0  # seconds
 
 
 class Story:
@@ -109,6 +110,14 @@ class Story:
             commands.add(query.command)
         return commands
 
+    def wants_within_a_minute(self) -> set[str]:
+        """What is asked meanwhile, if nothing happens."""
+        return set().union(*(self._wants_after_a_second() for _ in range(60)))
+
+    def _wants_after_a_second(self) -> set[str]:
+        self.now += 1.0
+        return self.wants()
+
     # --- what the page says
 
     def page(self) -> dict[str, float]:
@@ -153,7 +162,7 @@ class Story:
         return result
 
     def _new_session(self) -> Session:
-        return Session(self.vm, poll_interval=15.0, chance=0.0)
+        return Session(self.vm, poll_interval=POLL, chance=0.0)
 
     def _pass(self) -> None:
         self.now += 1.0

@@ -69,7 +69,7 @@ QUERY_CHARDEV = Query(
     list[Chardev],
     example=[{"label": "charchannel0", "frontend-open": True}],
     at_rest=[],
-    every="slow",
+    every="slow",  # no event tells of a port without an id, such as Proxmox VE's of the guest agent
     after=("VSERPORT_CHANGE", "DEVICE_DELETED"),
     spacing=1.0,
 )
@@ -78,7 +78,7 @@ QUERY_PR_MANAGERS = Query(
     list[PrManager],
     example=[{"id": "pr0", "connected": True}],
     at_rest=[],
-    every="slow",
+    every="rare",
     after=("PR_MANAGER_STATUS_CHANGED",),
     spacing=1.0,
 )

@@ -74,7 +74,7 @@ QUERY_VNC_SERVERS = Query(
     list[VncServer],
     example=[VNC_SERVER],
     at_rest=[],
-    every="slow",
+    every="rare",
     after=VNC_EVENTS,
     poll_while=has_vnc_clients,
 )
@@ -83,7 +83,7 @@ QUERY_VNC = Query(
     VncServer,
     example=VNC_SERVER,
     at_rest={"enabled": False},
-    every="slow",
+    every="rare",
     after=VNC_EVENTS,
     poll_while=has_vnc_clients,
     instead_of_newer="query-vnc-servers",
@@ -93,7 +93,7 @@ QUERY_SPICE = Query(
     SpiceInfo,
     example={"enabled": True, "channels": [{"connection-id": 1, "channel-type": 1}]},
     at_rest={"enabled": False},
-    every="slow",
+    every="rare",
     after=("SPICE_CONNECTED", "SPICE_INITIALIZED", "SPICE_DISCONNECTED"),
 )
 QUERIES = (QUERY_VNC_SERVERS, QUERY_VNC, QUERY_SPICE)

@@ -48,7 +48,7 @@ QUERY_MEMORY = Query(
     "query-memory-size-summary",
     MemorySize,
     example={"base-memory": 1, "plugged-memory": 0},
-    every="slow",
+    every="rare",
     after=("DEVICE_DELETED", "MEMORY_DEVICE_SIZE_CHANGE", "ACPI_DEVICE_OST"),
     spacing=1.0,
 )

@@ -148,6 +148,7 @@ def _queries() -> Iterator[str]:
         "connect": "at connect",
         "poll": "at connect, every poll",
         "slow": "at connect, every minute at most",
+        "rare": "at connect, every 5 minutes at most",
     }
     poll_now = ", every poll while there is reason to"
     for query in EVERYTHING.queries:

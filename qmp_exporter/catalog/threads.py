@@ -24,7 +24,7 @@ QUERY_IOTHREADS = Query(
     list[IoThreadInfo],
     example=[{"id": "iothread0", "thread-id": 1000}],
     at_rest=[],
-    every="slow",
+    every="rare",
 )
 IOTHREAD = Label("iothread", "The id of the IOThread.")
 

@@ -59,7 +59,7 @@ class Label:
 
 LE = Label("le", "Upper bound of a bucket, in the unit of the metric.", limit=None)  # of histograms
 
-Cadence = Literal["event", "connect", "poll", "slow"]
+Cadence = Literal["event", "connect", "poll", "slow", "rare"]
 
 
 class ArgumentsOf(NamedTuple):
@@ -78,7 +78,8 @@ class Query:
     """A command that may be sent to a monitor.  The catalog's queries are the allow-list: nothing else leaves.
 
     `every`: asked at each connect, and then with each poll, or at the slow cadence of those that touch image files
-    or tell what hardly changes; `event`: only after an event.  `often_while`: asked with each poll as long as this
+    or tell what hardly changes, or five times as rarely where an event announces each change, or nothing but an
+    operator's own hand changes it; `event`: only after an event.  `poll_while`: asked with each poll as long as this
     holds.
     `after`: events that this query settles; a reply that one of them overtook is dropped and asked again.
     `needed_when`: asked only where this holds, at the event or the poll and when it is sent.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from math import inf
+from math import ceil, inf
 
 from msgspec import Struct
 
@@ -10,7 +10,8 @@ from .family import Query
 from .in_flight import PATIENCE, InFlight
 from .vm_facts import VmFacts
 
-SLOW_INTERVAL = 60.0  # seconds between two of the queries that touch image files, which can hang with the storage
+SLOW_INTERVAL = 60.0  # seconds at least between two polls of what touches image files, which can hang with the storage
+RARE = 5  # times as rarely as the slow cadence is asked what changes with an event or by an operator only
 SLOTS = 64  # of a poll interval: VMs that are polled together wake us together, which costs less than one by one
 QUIET = 2.0  # seconds without a query after QEMU has announced its end, which takes it some milliseconds
 STAYS = frozenset({"STOP", "RESET", "RESUME"})  # events that say that QEMU is still there after all (-no-shutdown)
@@ -48,7 +49,7 @@ class QueryScheduler:
     |---|---|
     | set_available() | those that QEMU has are wanted: the resync |
     | on_event() | those that the event settles are wanted, before all others; a reply on its way is overtaken |
-    | the time of a poll, of the slow cadence | those of that cadence are wanted |
+    | the time of a poll | those of its cadences are wanted |
     | next() | the first that is wanted and has rested is in flight, if none is |
     | answered() | it rests, in proportion to what it took; overtaken, it is wanted again |
     | failed() | the same, and it is polled at the slow cadence until it is answered |
@@ -70,7 +71,9 @@ class QueryScheduler:
         self._took: dict[Query, tuple[float, ...]] = {}  # seconds, of the last two
         self._failing: set[Query] = set()  # answered by an error last
         self._dropped: dict[Query, int] = {}
-        self._poll_at = self._slow_at = inf
+        self._poll_at = inf
+        self._polls = 0
+        self._polls_to_slow = ceil(SLOW_INTERVAL / poll_interval)
         self.in_flight = InFlight()
         self._follow_ups = 0  # asked in a row
         self._ending = False
@@ -81,7 +84,7 @@ class QueryScheduler:
         """The session was negotiated.  `chance` in [0, 1) spreads the polls of VMs that connected together."""
         self._wanted[QUERY_COMMANDS] = None
         self._poll_at = self._in_a_slot(now + self._poll_interval * (1 + chance) / 2)
-        self._slow_at = now + max(SLOW_INTERVAL, self._poll_interval) * (1 + chance) / 2
+        self._polls = int(chance * self._polls_to_slow * RARE)
 
     def set_available(self, commands: Iterable[str] | None) -> None:
         """QEMU has these commands (None: it would not say, and is taken to have all).  They are wanted now."""
@@ -165,7 +168,7 @@ class QueryScheduler:
         if self.in_flight.query is None:
             at = min((self._ready_at(query) for query in (*self._urgent, *self._wanted)), default=inf)
             at = max(at, self._quiet_until or at)
-        return max(0.0, min(at, self.in_flight.due(), self._poll_at, self._slow_at) - now)
+        return max(0.0, min(at, self.in_flight.due(), self._poll_at) - now)
 
     def answered(self, query: Query, now: float) -> bool:
         """A reply came: is it still true?  If not, the query is wanted again already.
@@ -191,17 +194,22 @@ class QueryScheduler:
     def _want_what_is_due(self, now: float) -> None:
         if now >= self._poll_at:
             self._poll_at = self._in_a_slot(now + self._poll_interval)
+            self._polls += 1
             self._wanted.update(dict.fromkeys(query for query in self.available if self._is_polled(query)))
-        if now >= self._slow_at:
-            self._slow_at = now + max(SLOW_INTERVAL, self._poll_interval)
-            self._wanted.update(dict.fromkeys(query for query in self.available if self._is_polled_slowly(query)))
 
     def _is_polled(self, query: Query) -> bool:
-        is_wanted_now = query.poll_while is not None and query.poll_while(self._facts)
-        return is_wanted_now or (query.every == "poll" and query not in self._failing)
-
-    def _is_polled_slowly(self, query: Query) -> bool:
-        return query.every == "slow" or (query.every == "poll" and query in self._failing)
+        """With this poll.  The slow cadences are so many polls, so that they wake nobody on their own."""
+        if query.poll_while is not None and query.poll_while(self._facts):
+            return True
+        is_slow = self._polls % self._polls_to_slow == 0
+        match query.every:
+            case "poll":
+                return is_slow or query not in self._failing
+            case "slow":
+                return is_slow
+            case "rare":
+                return self._polls % (self._polls_to_slow * RARE) == 0
+        return False
 
     def _is_for_this_qemu(self, query: Query) -> bool:
         return self._facts.is_qemu(query.since) and not (query.before and self._facts.is_qemu(query.before))

@@ -130,7 +130,7 @@ class Probe:
         """What touches image files, or tells what hardly changes, was asked once and that is enough."""
         for _ in range(AGAIN):
             for query in self._session.scheduler.available:
-                if query.every in {"slow", "event"} or query in self._errors:
+                if query.every in {"slow", "rare", "event"} or query in self._errors:
                     continue
                 self._session.scheduler.ask(query, time.monotonic())
                 if not self.link.is_open or self.vm.facts.ending or not await self._ask(query):

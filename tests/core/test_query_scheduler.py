@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asking import BLOCK, NAME, POLL, QUERIES, STATS, STATUS, VNC, VNC_SERVERS, Loop
+from asking import BLOCK, IOTHREADS, NAME, POLL, QUERIES, STATS, STATUS, VNC, VNC_SERVERS, Loop
 from qmp_exporter.core.family import Query
 from qmp_exporter.core.in_flight import HUNG, PATIENCE, STUCK
 from qmp_exporter.core.query_scheduler import (
@@ -17,6 +17,7 @@ from qmp_exporter.core.query_scheduler import (
     MAX_OVERTAKEN,
     OUR_SHARE,
     QUERY_COMMANDS,
+    RARE,
     REST,
     SHARE,
     SLOTS,
@@ -297,6 +298,17 @@ def test_an_overtaken_reply_is_taken_where_asking_again_has_to_wait_for_long():
     loop.now += 4.0
     assert loop.scheduler.answered(BLOCK, loop.now) is True
     assert BLOCK in loop.scheduler._urgent
+
+
+def test_what_an_event_announces_is_asked_again_every_five_minutes_only():
+    loop = Loop()
+    loop.answer_all()
+    loop.asked.clear()
+    ends = loop.now + 2 * RARE * SLOW_INTERVAL
+    while loop.now < ends:
+        loop.sleep(1.0)
+        loop.answer_all()
+    assert loop.asked.count(IOTHREADS) == 2
 
 
 def test_a_query_that_fails_waits_for_the_slow_cadence_until_it_is_answered():

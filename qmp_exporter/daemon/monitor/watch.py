@@ -1,7 +1,6 @@
 """One target -> the life of its VM: connect, ask, listen, back off.  The only writer of its Vm."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -176,12 +175,15 @@ class Watch:
 
     async def _serve(self, link: Link) -> None:
         """Take a turn when it is time, until the session ends; when something was heard there is one at once."""
+        loop = asyncio.get_running_loop()
         while link.is_open:
             self._wake.clear()
             self._turn_at = self._turn(link)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(None if self._turn_at == float("inf") else self._turn_at):
-                    await self._wake.wait()
+            timer = loop.call_at(self._turn_at, self._wake.set)  # asyncio.timeout() costs a cancellation each time
+            try:
+                await self._wake.wait()
+            finally:
+                timer.cancel()
 
     def _receive(self, link: Link, messages: Sequence[Message]) -> None:
         """What one read brought.  Nobody is woken to send the next query, only where a turn is due earlier now."""
