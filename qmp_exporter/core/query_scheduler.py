@@ -83,7 +83,7 @@ class QueryScheduler:
     def start(self, now: float, chance: float) -> None:
         """The session was negotiated.  `chance` in [0, 1) spreads the polls of VMs that connected together."""
         self._wanted[QUERY_COMMANDS] = None
-        self._poll_at = self._in_a_slot(now + self._poll_interval * (1 + chance) / 2)
+        self._poll_at = in_a_slot(now + self._poll_interval * (1 + chance) / 2, self._poll_interval)
         self._polls = int(chance * self._polls_to_slow * RARE)
 
     def set_available(self, commands: Iterable[str] | None) -> None:
@@ -193,7 +193,7 @@ class QueryScheduler:
 
     def _want_what_is_due(self, now: float) -> None:
         if now >= self._poll_at:
-            self._poll_at = self._in_a_slot(now + self._poll_interval)
+            self._poll_at = in_a_slot(now + self._poll_interval, self._poll_interval)
             self._polls += 1
             self._wanted.update(dict.fromkeys(query for query in self.available if self._is_polled(query)))
 
@@ -222,10 +222,6 @@ class QueryScheduler:
         self._ended_at[query] = now
         self._took[query] = (*self._took.get(query, ())[-1:], now - self._sent_at.get(query, now))
         return self.in_flight.answered(query)
-
-    def _in_a_slot(self, at: float) -> float:
-        """The beginning of the slot in which this time is; all VMs polled as often have the same slots."""
-        return at - at % (self._poll_interval / SLOTS)
 
     def _done(self, query: Query) -> None:
         if self._resync:
@@ -258,6 +254,11 @@ class QueryScheduler:
         if ours > DEAR:
             rest = max(rest, min(ours / OUR_SHARE, LONGEST_OF_OURS))
         return max(self._ended_at.get(query, -inf), self._sent_at.get(query, -inf)) + max(query.spacing, rest)
+
+
+def in_a_slot(at: float, interval: float) -> float:
+    """The beginning of the slot in which this time is; all VMs that are looked at as often have the same slots."""
+    return at - at % (interval / SLOTS)
 
 
 @lru_cache(maxsize=64)

@@ -17,6 +17,7 @@ from qmp_exporter.core.in_flight import PATIENCE
 from qmp_exporter.core.lines import SHARED as LINE_BYTES
 from qmp_exporter.core.process import EXITED, HOST_WANTS
 from qmp_exporter.core.protocol import Answer, LateAnswer, Message, Protocol
+from qmp_exporter.core.query_scheduler import in_a_slot
 from qmp_exporter.core.samples import SHARED as SERIES
 from qmp_exporter.core.session import Notice, Outcome, Session
 from qmp_exporter.core.vm import Vm
@@ -255,7 +256,8 @@ class Watch:
             self.vm.process(info, time.time())
             if process_exit is not None:
                 process_exit.look()
-            await asyncio.sleep(self.target.poll_interval if wants.vcpus else FIRST_LOOK)
+            seconds = self.target.poll_interval if wants.vcpus else FIRST_LOOK
+            await asyncio.sleep(in_a_slot(time.monotonic() + seconds, seconds) - time.monotonic())
 
     def _say_what_it_stopped_on(self, state: str, now: float) -> None:
         if state not in FAULTS or now - self._said_fault_at < SAID_AGAIN:
