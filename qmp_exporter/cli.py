@@ -21,6 +21,7 @@ from qmp_exporter.daemon.log import LEVELS, configure
 from qmp_exporter.daemon.run import DEFAULT_ADDRESS, Options, run
 from qmp_exporter.daemon.systemd import ActivationError
 from qmp_exporter.daemon.targets.reconciler import KNOWN
+from qmp_exporter.diagnose.attach import MANAGERS, attach
 from qmp_exporter.revision import revision
 from qmp_exporter.webserver import AddressError, rules
 
@@ -131,6 +132,18 @@ def command_line() -> argparse.ArgumentParser:
     looked_at.add_argument(
         "--user", metavar="NAME", default="", help="whose rights to look at (default: the exporter's)"
     )
+    attached = command("attach", _attach, "print what gives a running VM a monitor without a restart (QEMU 11.1)")
+    attached.add_argument("name", metavar="VM", help="as its manager calls it")
+    attached.add_argument(
+        "--by", dest="manager", choices=MANAGERS, default="qemu", help="who passes commands on (default: %(default)s)"
+    )
+    attached.add_argument("--path", metavar="PATH", default="", help="the new socket (default: /run/qmp/VM.sock)")
+    attached.add_argument(
+        "--dial-in", dest="dials_in", action="store_true", help="let it connect to the exporter instead of listening"
+    )
+    attached.add_argument(
+        "--monitor", metavar="SOCKET", default="", help="with --by=qemu: a QMP monitor that the VM has already"
+    )
     command("metrics", _metrics, "print the metric reference in Markdown")
     recorded = command("replay", _replay, "print the page that a recorded session of a monitor makes")
     recorded.add_argument("file", metavar="FILE.jsonl", type=Path)
@@ -187,6 +200,15 @@ def _diagnose(options: argparse.Namespace) -> int:
     sys.stderr.writelines(f"{line}\n" for line in report.said)
     sys.stdout.write(report.text)
     return FAILED if report.errors else 0
+
+
+def _attach(options: argparse.Namespace) -> int:
+    try:
+        lines = list(attach(options.name, options.manager, options.path, options.monitor, dials_in=options.dials_in))
+    except ValueError as error:
+        return _wrong(str(error))
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    return 0
 
 
 def _version(_options: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from qmp_exporter.daemon.monitor.managed_sockets import instance, managing_tool
 from qmp_exporter.daemon.monitor.ownership import wrong_owner
 from qmp_exporter.diagnose.access import Component, User, Walk, barrier, current_user, fixes, open_to_all, walk
 from qmp_exporter.diagnose.arguments import PRETTY, QMP, Use, uses, vm_name
+from qmp_exporter.diagnose.attach import without_a_restart
 from qmp_exporter.diagnose.finding import Finding
 from qmp_exporter.diagnose.fixes import second_monitor
 from qmp_exporter.diagnose.host import Ends, Host, Process, on_loopback
@@ -72,6 +73,7 @@ def unwise(target: Target) -> Iterator[str]:
 
 
 def _foreign(target: Target, manager: str, view: View) -> Finding:
+    called = _called_by(manager, target, view)
     return Finding(
         target.socket,
         "foreign",
@@ -79,7 +81,8 @@ def _foreign(target: Target, manager: str, view: View) -> Finding:
         (f"{manager} keeps its monitors at such paths, and needs them.",),
         (
             "Give the VM another monitor, at its next cold start.",
-            *second_monitor(_called_by(manager, target, view), manager),
+            *second_monitor(called, manager),
+            *without_a_restart(called, manager),
         ),
     )
 

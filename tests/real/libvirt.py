@@ -48,12 +48,12 @@ DOMAIN_XML = """
 class Libvirt:
     """A daemon, and a domain that is running inside the block."""
 
-    def __init__(self, directory: Path, *, dials_in: bool = False) -> None:
-        """`dials_in`: its second monitor connects to `dial_in` instead of listening."""
+    def __init__(self, directory: Path, *, dials_in: bool = False, knows_us: bool = True) -> None:
+        """`dials_in`: its second monitor connects to `dial_in` instead of listening.  `knows_us`: it has one."""
         self.directory = directory
         self.monitor = directory / f"{DOMAIN}.sock"
         self.dial_in = directory / "dial-in.sock"
-        self._dials_in = dials_in
+        self._dials_in, self._knows_us = dials_in, knows_us
         self._daemon: asyncio.subprocess.Process | None = None
 
     @property
@@ -120,6 +120,7 @@ class Libvirt:
         second_monitor = re.sub("/run/qmp(-exporter)?/", f"{self.directory}/", second_monitor)
         second_monitor = second_monitor.replace("reconnect-ms=1000", again(QEMU))
         assert str(self.dial_in if self._dials_in else self.monitor) in second_monitor
+        second_monitor = second_monitor if self._knows_us else ""
         self._xml.write_text(DOMAIN_XML.format(domain=DOMAIN, qemu=QEMU, image=image, second_monitor=second_monitor))
         settings = self.directory / "libvirt" / "qemu.conf"
         settings.parent.mkdir()
