@@ -20,7 +20,9 @@ import aiohttp
 from qmp_exporter.catalog import CATALOG
 from tests.bench.process import Process, running
 
-PROGRAM = Path(sys.executable).with_name("qmp-exporter")
+# structlog imports rich where it is there, 3 MiB; tools of the development environment bring it, and no user has it.
+START = "import sys; sys.modules['rich'] = None; from qmp_exporter.__main__ import start; start()"
+PROGRAM = (sys.executable, "-c", START)
 HERE = Path(__file__).parent
 POLL = 15  # seconds
 PATIENCE = 120.0  # seconds; only a failure takes so long
@@ -123,7 +125,7 @@ async def exporting(sockets: dict[str, Path], poll: int = POLL) -> AsyncIterator
         config.flush()
         port = free_port()
         options = (f"--config.file={config.name}", f"--web.listen-address=127.0.0.1:{port}", "--log.level=error")
-        async with running(PROGRAM, *options) as process, aiohttp.ClientSession(auto_decompress=False) as client:
+        async with running(*PROGRAM, *options) as process, aiohttp.ClientSession(auto_decompress=False) as client:
             yield Exporter(process, port, client, OUR_NAMES)
 
 
@@ -131,7 +133,7 @@ async def exporting(sockets: dict[str, Path], poll: int = POLL) -> AsyncIterator
 async def naive(feeder: "Feeder") -> AsyncIterator[Exporter]:
     port = free_port()
     command = (sys.executable, HERE / "naive.py", str(port), str(POLL), *feeder.sockets)
-    queries = ("--connect", *_commands("connect", "poll", "slow"), "--poll", *_commands("poll"))
+    queries = ("--connect", *_commands("connect", "poll", "slow", "rare"), "--poll", *_commands("poll"))
     async with running(*command, *queries) as process, aiohttp.ClientSession(auto_decompress=False) as client:
         yield Exporter(process, port, client, NAIVE_NAMES)
 
