@@ -86,6 +86,7 @@ class Watch:
         self._ended = ""  # how the last process did, in words
         self._afterwards = asyncio.TaskGroup()
         self._said_limited = False
+        self._waits_since: float | None = None  # said, and not yet that it is over
         self._said_fault_at = float("-inf")
 
     def rename(self, target: Target) -> None:
@@ -137,7 +138,7 @@ class Watch:
     async def _converse(self, link: Link) -> None:
         """A session, from the negotiation to its end."""
         self._log.info("monitor connected", version=self.vm.facts.version)
-        self._ended = ""
+        self._ended, self._waits_since = "", None
         process_exit = self._process_exit(link)
         try:
             self.health = Health(time.time())
@@ -228,9 +229,21 @@ class Watch:
             result = outcome.result if outcome.result in _RESULTS else "other"
             self._stats.command_errors.labels(command, result).inc()
         if outcome.result == "timeout":
-            self._log.warning("query unanswered", command=command, seconds=PATIENCE)
+            self._say_that_it_waits(command)
         else:
+            self._say_that_it_waited()
             self._say_if_it_stopped()
+
+    def _say_that_it_waits(self, command: str) -> None:
+        """Once, however many queries are not answered one after the other."""
+        if self._waits_since is None:
+            self._waits_since = time.monotonic() - PATIENCE
+            self._log.warning("query unanswered", command=command, seconds=PATIENCE)
+
+    def _say_that_it_waited(self) -> None:
+        if self._waits_since is not None:
+            self._log.info("queries answered again", seconds=round(time.monotonic() - self._waits_since, 1))
+            self._waits_since = None
 
     def _say_if_it_stopped(self) -> None:
         run_state = self.vm.facts[RUN_STATE]

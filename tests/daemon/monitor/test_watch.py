@@ -228,6 +228,31 @@ async def test_a_qemu_that_answers_nothing_for_long_is_hung_until_it_answers(
     await page.says('qemu_vm_state{state="paused"}')
 
 
+async def test_a_hang_is_one_line_at_its_begin_and_one_at_its_end(
+    monitor: Monitor, watch: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with capture_logs() as lines:
+        page = watch()
+        await page.says("qemu_up")
+        monkeypatch.setattr(in_flight, "PATIENCE", 0.1)
+        monkeypatch.setattr(in_flight, "STUCK", 0.2)
+        for command in ("query-status", "query-migrate"):
+            monitor.inject(Stall(command))
+        monitor.vm.stop()
+        for command in ("query-status", "query-migrate"):
+            unanswered = f'qmp_exporter_command_errors_total{{command="{command}",reason="timeout"}}'
+            await eventually(lambda name=unanswered: page.own(name) == 1)
+        monitor.heal()
+        await page.says('qemu_vm_state{state="paused"}')
+        await eventually(lambda: any(line["event"] == "queries answered again" for line in lines))
+    told = [line for line in lines if "answered" in line["event"]]
+    assert [(line["event"], line["log_level"]) for line in told] == [
+        ("query unanswered", "warning"),
+        ("queries answered again", "info"),
+    ]
+    assert told[1]["seconds"] >= 0.2
+
+
 async def test_never_two_queries_are_in_flight(monitor: Monitor, watch: Start) -> None:
     page = watch(poll=0.01)
     monitor.inject(Stall("query-status"))
