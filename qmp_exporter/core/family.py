@@ -77,10 +77,9 @@ class ArgumentsOf(NamedTuple):
 class Query:
     """A command that may be sent to a monitor.  The catalog's queries are the allow-list: nothing else leaves.
 
-    `every`: asked at each connect, and then with each poll, or at the slow cadence of those that touch image files
-    or tell what hardly changes, or five times as rarely where an event announces each change, or nothing but an
-    operator's own hand changes it; `event`: only after an event.  `poll_while`: asked with each poll as long as this
-    holds.
+    `every`: `connect`, at each; then `poll`, with each poll as well; `slow`, each minute, where it touches image files
+    or hardly changes; `rare`, every five minutes, where an event announces each change or an operator makes it.
+    `event`: only after an event.  `poll_while`: asked with each poll as long as this holds.
     `after`: events that this query settles; a reply that one of them overtook is dropped and asked again.
     `needed_when`: asked only where this holds, at the event or the poll and when it is sent.
     `spacing`: seconds from the answer to the next query at least, so that a storm of events costs QEMU's main loop
