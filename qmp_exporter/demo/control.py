@@ -114,7 +114,8 @@ class Control(asyncio.Protocol):
             self.events.append(event)
             self._unread.append(event)
         elif "QMP" in message:
-            self._greeting.set_result(message["QMP"])
+            if not self._greeting.done():  # who waited for it may have been told to end
+                self._greeting.set_result(message["QMP"])
         elif (reply := self._replies.get(message.get("id", 0))) is not None and not reply.done():
             reply.set_result(message)
 
