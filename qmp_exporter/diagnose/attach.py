@@ -10,13 +10,13 @@ import shlex
 from collections.abc import Iterator
 from typing import Final
 
-from qmp_exporter.diagnose.fixes import DIRECTORY
+from qmp_exporter.diagnose.fixes import CHARDEV, DIRECTORY, listening, pasteable
 
 SINCE: Final = "11.1"
 MANAGERS: Final = ("qemu", "libvirt", "proxmox")
 DIAL_IN: Final = "/run/qmp-exporter/dial-in.sock"  # as the docs have it
 RECONNECT_MS: Final = 1000
-_CHARDEV, _MONITOR = "exporter", "exporter-monitor"
+_MONITOR = "exporter-monitor"
 _PATH = re.compile(r"/[\w./@+-]+")  # nothing that the human monitor, which takes key=value lists, reads otherwise
 
 
@@ -51,10 +51,9 @@ def attach(name: str, manager: str, path: str = "", monitor: str = "", *, dials_
 def without_a_restart(name: str, manager: str) -> tuple[str, ...]:
     """Words and a command: where to read what to send.  `manager`: as diagnose calls it."""
     by = manager.lower() if manager.lower() in MANAGERS else MANAGERS[0]
-    called = name if re.fullmatch(r"[\w.-]+", name) else "NAME"
     return (
         f"Without a restart, where the VM runs QEMU {SINCE} or later; this prints what to send:",
-        f"  qmp-exporter attach --by={by} {called}",
+        f"  qmp-exporter attach --by={by} {pasteable(name)}",
     )
 
 
@@ -79,16 +78,16 @@ def _add(path: str, *, dials_in: bool) -> tuple[str, ...]:
     listens: dict[str, object] = {"server": True, "wait": False}
     data = {"addr": {"type": "unix", "data": {"path": path}}} | (connects if dials_in else listens)
     return (
-        _qmp("chardev-add", {"id": _CHARDEV, "backend": {"type": "socket", "data": data}}),
-        _qmp("object-add", {"qom-type": "monitor-qmp", "id": _MONITOR, "chardev": _CHARDEV}),
+        _qmp("chardev-add", {"id": CHARDEV, "backend": {"type": "socket", "data": data}}),
+        _qmp("object-add", {"qom-type": "monitor-qmp", "id": _MONITOR, "chardev": CHARDEV}),
     )
 
 
 def _add_by_hmp(path: str, *, dials_in: bool) -> tuple[str, ...]:
-    how = f"server=off,reconnect-ms={RECONNECT_MS}" if dials_in else "server=on,wait=off"
+    connecting = f"socket,id={CHARDEV},path={path},server=off,reconnect-ms={RECONNECT_MS}"
     return (
-        f"chardev-add socket,id={_CHARDEV},path={path},{how}",
-        f"object_add monitor-qmp,id={_MONITOR},chardev={_CHARDEV}",
+        f"chardev-add {connecting if dials_in else listening(path)}",
+        f"object_add monitor-qmp,id={_MONITOR},chardev={CHARDEV}",
     )
 
 
@@ -96,5 +95,5 @@ def _qmp(command: str, arguments: dict[str, object]) -> str:
     return json.dumps({"execute": command, "arguments": arguments})
 
 
-_REMOVE = (_qmp("object-del", {"id": _MONITOR}), _qmp("chardev-remove", {"id": _CHARDEV}))
-_REMOVE_BY_HMP = (f"object_del {_MONITOR}", f"chardev-remove {_CHARDEV}")
+_REMOVE = (_qmp("object-del", {"id": _MONITOR}), _qmp("chardev-remove", {"id": CHARDEV}))
+_REMOVE_BY_HMP = (f"object_del {_MONITOR}", f"chardev-remove {CHARDEV}")

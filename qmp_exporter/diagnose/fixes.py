@@ -3,6 +3,7 @@
 import re
 
 DIRECTORY = "/run/qmp"
+CHARDEV = "exporter"  # its id
 
 
 def second_monitor(name: str, manager: str | None = None, path: str = "") -> tuple[str, ...]:
@@ -10,10 +11,10 @@ def second_monitor(name: str, manager: str | None = None, path: str = "") -> tup
 
     They are made to be pasted into a shell, so that a name which means something to one is left out.
     """
-    name = name if re.fullmatch(r"[\w.-]+", name) else "NAME"
+    name = pasteable(name)
     path = path if re.fullmatch(r"/[\w./-]+", path) else f"{DIRECTORY}/{name}.sock"
-    chardev = f"socket,id=exporter,path={path},server=on,wait=off"
-    mon = "chardev=exporter,mode=control"
+    chardev = listening(path)
+    mon = f"chardev={CHARDEV},mode=control"
     match manager:
         case "libvirt":
             return (
@@ -50,6 +51,16 @@ def second_monitor(name: str, manager: str | None = None, path: str = "") -> tup
                 f"  -chardev {chardev} \\",
                 f"  -mon {mon}",
             )
+
+
+def pasteable(name: str) -> str:
+    """The name of a VM, or a word in its place where a shell would read more than a name."""
+    return name if re.fullmatch(r"[\w.-]+", name) else "NAME"
+
+
+def listening(path: str) -> str:
+    """A chardev that waits there for the exporter, as QEMU's arguments and its human monitor take it."""
+    return f"socket,id={CHARDEV},path={path},server=on,wait=off"
 
 
 def _escaped(text: str) -> str:

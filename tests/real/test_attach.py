@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import subprocess
-import tempfile
 import textwrap
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -76,31 +75,30 @@ async def machine(directory: Path, binary: str) -> AsyncIterator[Path]:
 
 
 @pytest.mark.parametrize("way", ["qemu", "proxmox"])
-async def test_a_running_qemu_gets_a_monitor_and_loses_it_again(qemu_binary: str, way: str) -> None:
+async def test_a_running_qemu_gets_a_monitor_and_loses_it_again(qemu_binary: str, short_path: Path, way: str) -> None:
     need("socat")
-    with tempfile.TemporaryDirectory(prefix="qe-") as name:
-        directory, path = Path(name), Path(name, "new.sock")
-        async with machine(directory, qemu_binary) as qmp:
-            told = await printed("web01", f"--by={way}", f"--monitor={qmp}", f"--path={path}")
+    path = short_path / "new.sock"
+    async with machine(short_path, qemu_binary) as qmp:
+        told = await printed("web01", f"--by={way}", f"--monitor={qmp}", f"--path={path}")
 
-            async def give(commands: str) -> str:
-                if way == "qemu":
-                    return (await run("sh", "-c", commands))[1]
-                entered, at_its_prompt = commands.split("\n", 1)
-                assert entered == "qm monitor web01"
-                prompt = ("socat", "-t", "5", "-", f"UNIX-CONNECT:{directory / 'hmp.sock'}")
-                return (await run(*prompt, given=f"{at_its_prompt}\n"))[1]
+        async def give(commands: str) -> str:
+            if way == "qemu":
+                return (await run("sh", "-c", commands))[1]
+            entered, at_its_prompt = commands.split("\n", 1)
+            assert entered == "qm monitor web01"
+            prompt = ("socat", "-t", "5", "-", f"UNIX-CONNECT:{short_path / 'hmp.sock'}")
+            return (await run(*prompt, given=f"{at_its_prompt}\n"))[1]
 
-            said = await give(told.add)
-            if await qemu_version() >= SINCE:
-                for _ in range(2):  # it is there again after a client has left
-                    status, verdict = await diagnosed(path)
-                    assert (status, "good" in verdict) == (0, True), (said, verdict)
-            else:
-                assert "monitor-qmp" in said, said  # QEMU knows no such object, and the VM runs on
-            said = await give(told.remove)
-            assert not is_there(path), said
-            assert (await diagnosed(qmp))[0] == 0
+        said = await give(told.add)
+        if await qemu_version() >= SINCE:
+            for _ in range(2):  # it is there again after a client has left
+                status, verdict = await diagnosed(path)
+                assert (status, "good" in verdict) == (0, True), (said, verdict)
+        else:
+            assert "monitor-qmp" in said, said  # QEMU knows no such object, and the VM runs on
+        said = await give(told.remove)
+        assert not is_there(path), said
+        assert (await diagnosed(qmp))[0] == 0
 
 
 async def test_a_running_qemu_is_made_to_dial_in(qemu_binary: str, short_path: Path) -> None:
