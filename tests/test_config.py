@@ -104,7 +104,7 @@ def test_an_editor_is_told_too_that_a_section_may_be_empty():
         for key, field in model["properties"].items()
         if isinstance(field.get("default"), list | dict) or key == "metrics"
     }
-    assert len(sections) == 14
+    assert len(sections) == 17
     assert [place for place, field in sections.items() if {"type": "null"} not in field["anyOf"]] == []
 
 

@@ -257,6 +257,7 @@ def test_the_examples_of_the_configuration_reference_are_good(model: str) -> Non
         "VM": {"vms": [example]},
         "DiscoverEntry": {"discover": [example]},
         "ListenEntry": {"listen": [example]},
+        "LibvirtEntry": {"libvirt": [example]},
     }
     parse(json.dumps(wrapped.get(model, {model.lower(): example, "vms": []})), model, KNOWN)
 

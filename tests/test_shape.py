@@ -35,7 +35,8 @@ OURS = {
 ROOMS = {
     "host": {"host"},
     "monitor": {"monitor", "host"},
-    "targets": {"targets", "monitor", "host"},
+    "libvirt": {"libvirt", "monitor", "host"},
+    "targets": {"targets", "libvirt", "monitor", "host"},
     "web": {"web", "targets", "monitor"},
 }
 # Values in, values out: what is not here (asyncio, socket, os, time, random, logging, pathlib ...) is not for the pure.
@@ -49,6 +50,7 @@ PURE = {
     "math",
     "msgspec",
     "re",
+    "struct",
     "types",
     "typing",
 }
@@ -62,7 +64,7 @@ OWNERS = {
     "aiohttp": ("daemon/web/", "webserver/"),
     "structlog": ("daemon/", "runtime/", "webserver/"),
     "bcrypt": ("webserver/passwords.py",),
-    "msgspec": ("core/", "catalog/", "diagnose/watching.py"),
+    "msgspec": ("core/", "catalog/", "daemon/libvirt/domain_link.py", "diagnose/watching.py"),
     "hypothesis": (),
     "pytest": (),
 }

@@ -1,11 +1,12 @@
 """Disks and drives as two queries tell of them, and the one name of each: what all rows about disks share."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from msgspec import Struct, field
 
 from qmp_exporter.catalog.disk_names import DEVICES, LABEL, Attached, device_name
+from qmp_exporter.core.command_line import Disk
 from qmp_exporter.core.effects import LabelChanged
 from qmp_exporter.core.family import Label, Query, StateUpdate
 from qmp_exporter.core.vm_facts import VmFacts
@@ -207,7 +208,15 @@ def update_nodes(nodes: list[Node], facts: VmFacts) -> Iterable[LabelChanged]:
     return devices.changes()
 
 
+def update_disks(disks: Collection[Disk], facts: VmFacts) -> Iterable[LabelChanged]:
+    """From QEMU's command line: there is no query that would tell of a disk that is plugged in."""
+    devices = facts[DEVICES]
+    devices.learn_started_with(Attached(*disk) for disk in disks)
+    return devices.changes()
+
+
 UPDATES = (
+    StateUpdate("disks", None, update_disks),
     StateUpdate(QUERY_NODES.reply, list[Node], update_nodes),
     StateUpdate("query-block", list[BlockInfo], update_block),
     StateUpdate("query-blockstats", list[BlockStats], update_blockstats),

@@ -38,6 +38,7 @@ class Devices:
         self._renamed: dict[str, str] = {}  # nodes met before it was known which device they belong to
         self._has_news = False  # devices or trays are not the same as before
         self._strangers: set[str] = set()
+        self._is_all = False  # nothing will tell of other nodes
         self._homeless: set[str] = set()  # strangers that no device had when all nodes were listed
 
     def changes(self) -> Iterable[LabelChanged]:
@@ -67,6 +68,11 @@ class Devices:
         self.names, self._by_node = tuple(names), by_node
         self._recognize(by_node)
 
+    def learn_started_with(self, attached: Iterable[Attached]) -> None:
+        """Take what QEMU's command line says where no query will tell more: other nodes keep their own names."""
+        self.learn(attached)
+        self._is_all = True
+
     def learn_below(self, nodes: Iterable[tuple[str, str]]) -> None:
         """Take the whole truth about the nodes below devices.  One below several, as a shared base, is nobody's."""
         below: dict[str, str] = {}
@@ -95,7 +101,7 @@ class Devices:
     @property
     def has_strangers(self) -> bool:
         """Events named nodes of which it is not known yet whose they are."""
-        return not self._strangers <= self._homeless
+        return not (self._is_all or self._strangers <= self._homeless)
 
     def learn_trays(self, names: Iterable[str]) -> None:
         trays = tuple(names)

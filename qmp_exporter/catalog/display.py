@@ -132,12 +132,12 @@ def has_vnc(told: VncEvent | VncServer | list[VncServer]) -> bool:
 
 
 def vnc_clients(told: VncEvent | VncServer | list[VncServer], facts: VmFacts) -> Iterable[Sample]:
-    if has_vnc(told):
+    if has_vnc(told) and facts[VNC].is_complete:
         yield (), facts[VNC].clients
 
 
 def vnc_sessions(told: VncEvent | VncServer | list[VncServer], facts: VmFacts) -> Iterable[Sample]:
-    if has_vnc(told):
+    if has_vnc(told) and facts[VNC].is_complete:
         yield (), facts[VNC].sessions
 
 

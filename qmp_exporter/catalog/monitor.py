@@ -60,6 +60,7 @@ FAMILIES = (
         lifecycle("watched", level(0)),
         lifecycle("resynced", level(1)),
         lifecycle("disconnected", level(0)),
+        lifecycle("detached", level(0)),
         survives_disconnect=True,
     ),
     gauge(

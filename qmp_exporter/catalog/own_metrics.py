@@ -54,6 +54,12 @@ DIAL_IN_REFUSED = OwnMetric(
     ("reason",),
     known=("silent", "failed", "nameless", "name_taken", "twice", "process", "flood", "too_many"),
 )
+LIBVIRT_CALLS = OwnMetric(
+    "gauge",
+    "qmp_exporter_libvirt_calls",
+    "Queries that libvirt has to answer just now, of 4 at most; more would take libvirt from others where QEMUs hang.",
+    ("source",),
+)
 SERIES_LIMITED = OwnMetric(
     "counter",
     "qmp_exporter_series_limited_total",
@@ -146,6 +152,7 @@ OWN = (
     BAD_MESSAGES,
     MESSAGES_DROPPED,
     DIAL_IN_REFUSED,
+    LIBVIRT_CALLS,
     SERIES_LIMITED,
     HTTP_CONNECTIONS,
     HTTP_CONNECTIONS_CLOSED,

@@ -90,7 +90,7 @@ def _own() -> Iterator[str]:
 
 def _fed_by(family: Family) -> str:
     words = {ANY_EVENT: "every event", ANY_REPLY: "every reply", HOST: "/proc of the process"}
-    words |= dict.fromkeys(LIFECYCLE, "the connection") | dict.fromkeys(("process", "exited"), "the process")
+    words |= dict.fromkeys(LIFECYCLE, "the connection") | dict.fromkeys(("disks", "process", "exited"), "the process")
     names = dict.fromkeys(words.get(source.name, f"`{source.name}`") for source in family.sources)
     return ", ".join(names)
 

@@ -22,6 +22,7 @@ class VncClients:
     def __init__(self) -> None:
         self._clients: Counter[VncClient] = Counter()
         self._pending: Counter[VncClient] = Counter()
+        self.is_complete = False  # the query has told who was there before any event
 
     @property
     def clients(self) -> int:
@@ -49,6 +50,7 @@ class VncClients:
         self._tidy()
 
     def reconcile(self, clients: Iterable[VncClient]) -> None:
+        self.is_complete = True
         self._clients = Counter(islice(clients, MAX_CLIENTS))
         self._tidy()
 

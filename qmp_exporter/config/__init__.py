@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from qmp_exporter.config.schema import json_schema, validate, validate_targets
-from qmp_exporter.config.targets import Config, Discover, Listener, Target
+from qmp_exporter.config.targets import Config, Discover, Libvirt, Listener, Target
 from qmp_exporter.config.values import NOTHING, Known, socket_address, vm_name
 from qmp_exporter.documents.document import ConfigError, Document, Location, Wrong, quoted, read
 from qmp_exporter.documents.file import lines, text_of
@@ -14,6 +14,7 @@ __all__ = [
     "ConfigError",
     "Discover",
     "Known",
+    "Libvirt",
     "Listener",
     "Target",
     "json_schema",
@@ -43,6 +44,7 @@ def parse(text: str, source: str, known: Known = NOTHING) -> Config:
     _find_repeated_vms(document, ("vms",))
     _find_repeated(document, ("discover",), "glob", str, "a glob of its own for every entry")
     _find_repeated(document, ("listen",), "socket", _address, "a socket of its own for every entry")
+    _find_repeated(document, ("libvirt",), "socket", _address, "a daemon of its own for every entry")
     if config is None or document.wrongs:
         raise ConfigError(lines(source, document.wrongs))
     return config

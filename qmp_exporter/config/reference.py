@@ -23,8 +23,8 @@ or with `--strict` 1. `--syntax-only` looks at the file alone, for CI on another
 `systemctl reload qmp-exporter` takes a changed file: VMs that did not change keep their connection and their counters,
 and a file with a mistake changes nothing.
 
-A file has `vms`, `discover`, `listen`, `files` or several of them. A list or a mapping may be left empty, as when all
-that stands in it is commented out. A duration is like `15s`, `1m30s` or `500ms`.
+A file has `vms`, `discover`, `listen`, `libvirt`, `files` or several of them. A list or a mapping may be left empty, as
+when all that stands in it is commented out. A duration is like `15s`, `1m30s` or `500ms`.
 """
 
 # What stands before a section, by the name of the model that is shown in it.
@@ -35,6 +35,10 @@ _WORDS: Final = {
     "ListenEntry": (
         "An entry of `listen`",
         "QEMU connects to this socket of the exporter: [how](../deploy/README.md#or-let-the-vm-dial-in).",
+    ),
+    "LibvirtEntry": (
+        "An entry of `libvirt`",
+        "The domains of a libvirt that runs here, none of which has to be changed: [how](quickstart-libvirt.md).",
     ),
     "Metrics": ("`metrics`", "At the top it holds for all; in an entry it holds instead of what stands at the top."),
 }
@@ -47,6 +51,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "vms": [{"name": "web01", "socket": "/run/qmp/web01.sock"}],
         "discover": [{"glob": "/run/qmp/*.sock"}],
         "listen": [{"socket": "/run/qmp-exporter/dial-in.sock"}],
+        "libvirt": [{"uri": "qemu:///system"}],
         "files": ["/etc/qmp-exporter/targets.d/*.yaml"],
     },
     "VM": {
@@ -75,6 +80,17 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "name_from": "uuid",
         "mode": "0660",
         "group": "kvm",
+        "grace": "5m",
+        "labels": {"tier": "gold"},
+        "query_block": False,
+        "metrics": {"disable": ["display"]},
+    },
+    "LibvirtEntry": {
+        "socket": "/run/libvirt/libvirt-sock",
+        "uri": "qemu:///session",
+        "commands": True,
+        "poll_interval": "1m",
+        "activate": True,
         "grace": "5m",
         "labels": {"tier": "gold"},
         "query_block": False,

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, ValidationInfo, field_validator
 from pydantic.json_schema import GenerateJsonSchema
 
-from qmp_exporter.config.targets import POLL_INTERVAL, Config, Discover, Listener, Target
+from qmp_exporter.config.targets import POLL_INTERVAL, Config, Discover, Libvirt, Listener, Target
 from qmp_exporter.config.values import (
     FILE_NAME,
     Glob,
@@ -18,6 +18,7 @@ from qmp_exporter.config.values import (
     Known,
     KvmStat,
     Labels,
+    LibvirtUri,
     Mode,
     Name,
     Owner,
@@ -33,7 +34,8 @@ from qmp_exporter.documents.document import Document, Wrong
 
 GRACE: Final = 900.0  # seconds: a few scrapes, and the `for` of an alert
 KVM_STATS: Final = 64  # names; KVM has some 60, and each of a vCPU is a series
-SOURCES: Final = ("vms", "discover", "listen", "files")  # a configuration has one of them
+COMMANDS_INTERVAL: Final = 30.0  # seconds; through libvirt a query costs it and QEMU three times as much
+SOURCES: Final = ("vms", "discover", "listen", "libvirt", "files")  # a configuration has one of them
 
 
 _Exclude = Annotated[str, AfterValidator(printable)]
@@ -52,6 +54,7 @@ def validate(document: Document, known: Known) -> Config | None:
         tuple(vm.target(defaults) for vm in content.vms or ()),
         tuple(entry.discover(defaults) for entry in content.discover or ()),
         tuple(entry.listener(defaults) for entry in content.listen or ()),
+        tuple(entry.libvirt(defaults) for entry in content.libvirt or ()),
         tuple(content.files or ()),
         defaults,
     )
@@ -193,6 +196,36 @@ class ListenEntry(Watched):
         return Listener(self.socket, self.name_from, self.mode, self.group or "", self.grace, self.shared(defaults))
 
 
+class LibvirtEntry(Watched):
+    model_config = ConfigDict(title="Libvirt")
+
+    socket: OwnPath | None = Field(
+        default=None, description="the socket of libvirtd or virtqemud; without it, where that of the URI listens"
+    )
+    uri: LibvirtUri = Field("qemu:///system", description="qemu:///system, or qemu:///session of the exporter's user")
+    commands: bool = Field(
+        default=False,
+        description="true: ask QEMU through libvirt, for all metrics; libvirt marks each domain as tainted by that",
+    )
+    poll_interval: PollInterval | None = Field(
+        default=None,
+        description="how often a VM is asked; without it, 30s with `commands`, else as at the top",
+    )
+    activate: bool = Field(default=False, description="true: connect even where that starts a daemon that does not run")
+    grace: Grace = Field(
+        GRACE,
+        description="how long a VM is still on the page when its domain has ended, from 0s to 24h",
+        json_schema_extra={"default": "15m"},
+    )
+
+    def libvirt(self, defaults: Target) -> Libvirt:
+        shared = self.shared(defaults)
+        least = COMMANDS_INTERVAL if self.commands else 0.0
+        interval = self.poll_interval or max(shared.poll_interval, least)
+        shared = replace(shared, poll_interval=interval)
+        return Libvirt(self.socket or "", self.uri, self.commands, self.activate, self.grace, shared)
+
+
 class File(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", title="Configuration of qmp-exporter")
 
@@ -210,6 +243,9 @@ class File(BaseModel):
         [], description="a list of globs of sockets, looked for every 5 seconds"
     )
     listen: list[ListenEntry] | None = Field([], description="a list of sockets where VMs dial in")
+    libvirt: list[LibvirtEntry] | None = Field(
+        [], description="a list of libvirt daemons of this host, whose domains are watched through them"
+    )
     files: list[Glob] | None = Field(
         [], description="globs of YAML files with lists like vms, read again when they change"
     )

@@ -49,9 +49,22 @@ class Listener:
 
 
 @dataclass(frozen=True)
+class Libvirt:
+    """A libvirt daemon of this host, through which its domains are watched."""
+
+    socket: str  # /path; "": where the daemon of that URI listens
+    uri: str = "qemu:///system"
+    commands: bool = False  # whether QEMU is asked through it, which taints a domain
+    activate: bool = False  # whether a daemon that does not run may be started by connecting to it
+    grace: float = 0.0  # seconds that a VM is still on the page when its domain has ended
+    shared: Target = DEFAULTS  # what its targets have in common, without a name and a socket
+
+
+@dataclass(frozen=True)
 class Config:
     vms: tuple[Target, ...] = ()
     discover: tuple[Discover, ...] = ()
     listen: tuple[Listener, ...] = ()
+    libvirt: tuple[Libvirt, ...] = ()
     files: tuple[str, ...] = ()  # globs of files with more targets
     defaults: Target = DEFAULTS  # what a target in one of those files leaves open

@@ -140,6 +140,13 @@ def _own_path(value: str) -> str:
     return socket_address(value)
 
 
+def _libvirt_uri(value: str) -> str:
+    """A remote one would have the exporter tell of another host under this one's name."""
+    if value not in ("qemu:///system", "qemu:///session"):
+        raise ValueError("wanted qemu:///system or qemu:///session: of another host, an exporter there can tell")
+    return value
+
+
 def _mode(value: object) -> int:
     if not isinstance(value, str) or not re.fullmatch("0?[0-7]{3}", value):
         raise ValueError('wanted the permissions of the socket in quotes, such as "0660"')
@@ -162,4 +169,7 @@ Pattern = Annotated[re.Pattern[str], BeforeValidator(_pattern), WithJsonSchema({
 Owner = Annotated[int, BeforeValidator(_owner), WithJsonSchema({"type": ["string", "integer"]})]
 UnixGroup = Annotated[str, BeforeValidator(_unix_group), WithJsonSchema({"type": ["string", "integer"]})]
 OwnPath = Annotated[str, AfterValidator(_own_path)]
+LibvirtUri = Annotated[
+    str, AfterValidator(_libvirt_uri), WithJsonSchema({"type": "string", "enum": ["qemu:///system", "qemu:///session"]})
+]
 Mode = Annotated[int, BeforeValidator(_mode), WithJsonSchema({"type": "string", "pattern": "^0?[0-7]{3}$"})]

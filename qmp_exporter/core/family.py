@@ -144,7 +144,17 @@ class StateUpdate(NamedTuple):
 ANY_EVENT = "any event"
 ANY_REPLY = "any reply"
 HOST = "the host"
-LIFECYCLE = ("watched", "monitor", "connected", "resynced", "disconnected", "process", "exited")
+LIFECYCLE = (
+    "watched",
+    "monitor",
+    "connected",
+    "resynced",
+    "disconnected",
+    "detached",
+    "disks",
+    "process",
+    "exited",
+)
 
 
 def event(name: str, payload: type[P], read: Read[P]) -> Source:

@@ -32,18 +32,26 @@ class NotAllowed(Exception):
 
 
 class Answer(NamedTuple):
-    """To a query of ours: the raw `return`, or None and QEMU's error class; and how many seconds it took."""
+    """To a query of ours: the raw `return`, or None and QEMU's error class; and how many seconds it took.
+
+    `by_qemu` is false where a manager has answered in its place, by what it knows.
+    """
 
     query: Query
     value: Raw | None
     error: str
     seconds: float
+    by_qemu: bool = True
 
 
 class LateAnswer(NamedTuple):
     """To a query of ours that is no longer waited for."""
 
     id: int
+
+
+class StateHint(NamedTuple):
+    """The run state may be another, though QEMU has sent no event."""
 
 
 class Refusal(NamedTuple):
@@ -53,7 +61,7 @@ class Refusal(NamedTuple):
 
 
 # A Greeting is told when the negotiation is done, a BadMessage where the peer sent something that is no QMP.
-Message = Event | Answer | Greeting | LateAnswer | Refusal | BadMessage
+Message = Event | Answer | Greeting | LateAnswer | Refusal | StateHint | BadMessage
 
 
 class Protocol:

@@ -12,18 +12,19 @@ from msgspec import Raw
 
 from .effects import Effect, EndAnnounced
 from .family import Query
-from .protocol import Answer, LateAnswer, Message, Refusal
+from .protocol import Answer, LateAnswer, Message, Refusal, StateHint
 from .query_scheduler import QUERY_COMMANDS, CommandInfo, QueryScheduler
 from .vm import Vm
 from .wire import BadMessage, Event, Greeting, typed
 
+HINT = "MIGRATION"  # an event that has the run state asked, and says neither that QEMU stays nor that it ends
 _decode_commands = msgspec.json.Decoder(list[CommandInfo]).decode
 
 
 class Outcome(NamedTuple):
     """What became of a query.
 
-    `result` is "ok", "overtaken" by an event, "timeout", or QEMU's error class; `seconds` is None where no answer came;
+    `result` is "ok", "overtaken" by an event, "timeout", or QEMU's error class; `seconds` is None where QEMU gave none;
     `unreadable` says what is wrong with an answer, and is empty where nothing is.
     """
 
@@ -81,11 +82,11 @@ class Session:
         arguments = query.arguments_for(self.vm.facts) if query else b""
         return Turn(query, arguments, notices, now + self.scheduler.due(now))
 
-    def end(self, at: float) -> None:
-        """The connection is lost, or there never was one."""
+    def end(self, at: float, *, is_detached: bool = False) -> None:
+        """The connection is lost, or there never was one.  `is_detached`: that says nothing of the VM."""
         if self._is_running:
             self._is_running = False
-            self.vm.disconnected(at)
+            self.vm.disconnected(at, is_detached=is_detached)
 
     def waits(self, now: float) -> float:
         """For how many seconds nothing that was asked has been answered."""
@@ -100,6 +101,8 @@ class Session:
                 self._began(message, at, now)
             case LateAnswer() | BadMessage():
                 return (message,)
+            case StateHint():
+                self.scheduler.on_event(HINT)
             case Refusal():  # there is no session to end
                 pass
         return ()
@@ -112,8 +115,9 @@ class Session:
             self.scheduler.expect_end()
 
     def _answered(self, answer: Answer, at: float, now: float) -> Iterable[Notice]:
-        query, value, error, seconds = answer
-        self.vm.alive(query, at)
+        query, value, error, seconds, by_qemu = answer
+        if by_qemu:
+            self.vm.alive(query, at)
         bad: Sequence[BadMessage] = ()
         if query is QUERY_COMMANDS:
             bad = self._commands(value, now)
@@ -125,7 +129,7 @@ class Session:
         else:
             error = "overtaken"
         self._tell_how_far_it_is(at)
-        return (Outcome(query, error or "ok", seconds, "; ".join(map(str, bad))), *bad)
+        return (Outcome(query, error or "ok", seconds if by_qemu else None, "; ".join(map(str, bad))), *bad)
 
     def _commands(self, value: Raw | None, now: float) -> Sequence[BadMessage]:
         """Where QEMU will not say what it has, it is asked all: an unknown command costs one error reply."""

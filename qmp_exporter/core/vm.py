@@ -6,6 +6,7 @@ from typing import Any
 from msgspec import Raw
 
 from .budget import Budget
+from .command_line import Disk
 from .dispatch import Dispatch
 from .effects import AnotherVm, Effect, EndAnnounced, LabelChanged
 from .event_log import Entry, EventLog
@@ -66,14 +67,21 @@ class Vm:
         """Every query of the connect was answered."""
         self._life("resynced", at)
 
-    def disconnected(self, at: float) -> None:
-        """What QEMU told us is out of date from now on; what we counted stays."""
+    def disconnected(self, at: float, *, is_detached: bool = False) -> None:
+        """What QEMU told us is out of date from now on; what we counted stays.
+
+        `is_detached`: only a manager between us is gone, which is no end of a session of QEMU's.
+        """
         self.heard()
         self._available = ()
         self._counted = {index: dict(self.samples.values[index]) for index in self._dispatch.vm_counters}
-        self._life("disconnected", at)
+        self._life("detached" if is_detached else "disconnected", at)
         self._event_log.record("disconnected", self.samples, at)
         self.monitor("connecting", at)
+
+    def started_with(self, disks: Collection[Disk], at: float) -> None:
+        """The disks on QEMU's command line, where no query tells of them."""
+        self._life("disks", at, disks)
 
     def process_found(self, at: float) -> None:
         """It is known which process of this host QEMU is."""

@@ -134,9 +134,9 @@ def unreadable(error: Exception, payload: bytes | Raw) -> BadMessage:
     match error:
         case msgspec.ValidationError():
             return BadMessage("shape", f"{error}: {excerpt(payload)}")
-        case msgspec.DecodeError():
+        case msgspec.DecodeError() if "UTF-8" not in str(error):
             return BadMessage("json", f"{error}: {excerpt(payload)}")
-        case UnicodeDecodeError():
+        case msgspec.DecodeError() | UnicodeDecodeError():  # the first from msgspec 0.23 on, the second before
             return BadMessage("utf8", f"not UTF-8: {excerpt(payload)}")
     return BadMessage("depth", f"nested too deeply: {excerpt(payload)}")
 

@@ -42,6 +42,7 @@ class Selfstats:
         self.bad_messages = self._counter(own.BAD_MESSAGES)
         self.dropped = self._counter(own.MESSAGES_DROPPED)
         self.dial_in_refused = self._counter(own.DIAL_IN_REFUSED)
+        self.libvirt_calls = self._gauge(own.LIBVIRT_CALLS)
         self.series_limited = self._counter(own.SERIES_LIMITED)
         self.http_connections = self._gauge(own.HTTP_CONNECTIONS)
         self.http_closed = self._counter(own.HTTP_CONNECTIONS_CLOSED)
@@ -93,6 +94,8 @@ class Selfstats:
         """The configuration has this source no more."""
         with contextlib.suppress(KeyError):  # it may not have worked yet, or failed
             self._sources.remove(source)
+        with contextlib.suppress(KeyError):  # it may be no libvirt
+            self.libvirt_calls.remove(source)
         with contextlib.suppress(KeyError):  # it may never have been looked through
             self._last_look.remove(source)
             for reason in REFUSALS:

@@ -29,11 +29,26 @@ def servers(*clients: dict) -> list[dict]:
     return [{"id": "default", "auth": "none", "server": [{"service": "5900"}], "clients": list(clients)}]
 
 
+def nobody_yet() -> Story:
+    story = Story()
+    story.answers("query-vnc-servers", servers())
+    return story
+
+
 # --- VNC
 
 
-def test_a_client_that_logs_in_is_a_session_until_it_leaves():
+def test_who_was_there_before_any_event_only_the_query_tells():
     story = Story()
+    vnc(story, "CONNECTED", ALICE)
+    story.says_nothing_of("qemu_vnc_clients")
+    story.says_nothing_of("qemu_vnc_sessions")
+    story.answers("query-vnc-servers", servers(ALICE, BOB))
+    says(story, clients=2, sessions=1)
+
+
+def test_a_client_that_logs_in_is_a_session_until_it_leaves():
+    story = nobody_yet()
     vnc(story, "CONNECTED", ALICE)
     says(story, clients=1, sessions=0)
     vnc(story, "INITIALIZED", ALICE)
@@ -45,7 +60,7 @@ def test_a_client_that_logs_in_is_a_session_until_it_leaves():
 
 
 def test_a_wrong_password_is_a_connection_without_an_initialization():
-    story = Story()
+    story = nobody_yet()
     vnc(story, "CONNECTED", ALICE)
     vnc(story, "DISCONNECTED", ALICE)
     says(story, clients=0, sessions=0)
@@ -65,7 +80,7 @@ def test_one_who_never_logs_in_is_a_client_and_no_session_in_the_query_too():
 
 
 def test_two_clients_behind_a_unix_socket_cannot_be_told_apart_and_are_two():
-    story = Story()
+    story = nobody_yet()
     logs_in(story, UNIX)
     logs_in(story, UNIX)
     says(story, clients=2, sessions=2)
@@ -76,7 +91,7 @@ def test_two_clients_behind_a_unix_socket_cannot_be_told_apart_and_are_two():
 
 
 def test_behind_a_unix_socket_the_one_that_had_not_logged_in_is_taken_to_leave():
-    story = Story()
+    story = nobody_yet()
     logs_in(story, UNIX)
     vnc(story, "CONNECTED", UNIX)
     says(story, clients=2, sessions=1)
@@ -118,7 +133,7 @@ def test_one_who_left_unseen_without_logging_in_is_not_taken_off_the_sessions():
 
 
 def test_a_client_that_leaves_twice_is_not_missing_once():
-    story = Story()
+    story = nobody_yet()
     vnc(story, "DISCONNECTED", ALICE)
     says(story, clients=0, sessions=0)
     vnc(story, "INITIALIZED", BOB)

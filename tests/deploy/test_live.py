@@ -329,7 +329,9 @@ def test_an_upgrade_keeps_what_was_edited_and_starts_the_new_version(machine: Ma
     machine.write("/etc/default/qmp-exporter", 'ARGS="--log.level=debug"\n')
     (before,) = machine.state("MainPID")
     machine.run("dpkg", "--install", f"/mnt/{packages.newer}")
-    machine.run("systemctl", "start", SERVICE)  # waits for the job of dpkg, which on a slow host gives up waiting for it
+    machine.run(
+        "systemctl", "start", SERVICE
+    )  # waits for the job of dpkg, which on a slow host gives up waiting for it
     active, after, restarts = machine.state("ActiveState", "MainPID", "NRestarts")
     assert (active, restarts) == ("active", "0"), machine.journal()
     assert after != before

@@ -62,6 +62,14 @@ class ProcessExit:
             ended.close()
         return None
 
+    @classmethod
+    def of_process(cls, pid: int) -> "ProcessExit | None":
+        """Of one that was found by its number just now."""
+        try:
+            return cls(pid, os.pidfd_open(pid))
+        except OSError:  # it is gone
+            return None
+
     def look(self) -> None:
         """Take note of what must be known from before the end."""
         self._oom_kills = self._count_oom_kills() or self._oom_kills

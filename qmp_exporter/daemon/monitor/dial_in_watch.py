@@ -1,6 +1,5 @@
 """The calls of a VM that dials in -> its life as that of any other: each call that is answered is a session."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,39 +7,16 @@ from dataclasses import dataclass
 from qmp_exporter.config import Target
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.daemon.monitor.inbound import InboundConnection
+from qmp_exporter.daemon.monitor.mailbox import Mailbox
 from qmp_exporter.daemon.monitor.watch import Shared, Watch
 from qmp_exporter.daemon.selfstats import Selfstats
-
-
-class Mailbox:
-    """Where a call of one VM waits for its watch.  There is room for one: a newer one takes its place."""
-
-    def __init__(self) -> None:
-        self._call: InboundConnection | None = None
-        self._rings = asyncio.Event()
-
-    @property
-    def is_full(self) -> bool:
-        return self._rings.is_set()
-
-    def put(self, call: InboundConnection) -> None:
-        self._call = call
-        self._rings.set()
-
-    async def answer(self) -> InboundConnection:
-        """The next call.  When it comes is up to QEMU, so this is a wait without a deadline."""
-        while self._call is None:
-            await self._rings.wait()
-        call, self._call = self._call, None
-        self._rings.clear()
-        return call
 
 
 @dataclass(frozen=True, kw_only=True)
 class DialledIn(Target):
     """A target that comes to us; `socket` is the one that it comes to."""
 
-    line: Mailbox
+    line: Mailbox[InboundConnection]
 
 
 class DialInWatch(Watch):
@@ -59,7 +35,7 @@ class DialInWatch(Watch):
 
     async def _watch(self) -> None:
         while True:
-            call = await self._line.answer()
+            call = await self._line.take()
             try:
                 self._take(call)
                 await self._converse(call.link)

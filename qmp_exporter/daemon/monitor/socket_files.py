@@ -5,7 +5,6 @@ left out until it answers.
 """
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Sequence
 from typing import Final
@@ -13,6 +12,7 @@ from typing import Final
 from qmp_exporter.daemon.monitor.approach import FileStamp, file_stamp
 from qmp_exporter.runtime.paths import DEADLINE
 from qmp_exporter.runtime.threads import run_in_daemon_thread
+from qmp_exporter.runtime.waiting import happens
 
 LOOK_AGAIN: Final = 1.0  # seconds; a stat costs nobody anything
 
@@ -38,12 +38,9 @@ class SocketFiles:
         if self._looking is None or self._looking.done():
             self._looking = asyncio.get_running_loop().create_task(self._look())
         try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await wait.changed.wait()
+            return await happens(wait.changed, seconds)
         finally:
             del self._waiting[wait]
-        return wait.changed.is_set()
 
     async def _look(self) -> None:
         while self._waiting:

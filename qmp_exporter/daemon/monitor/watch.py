@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -13,10 +13,12 @@ from qmp_exporter.config import Target
 from qmp_exporter.core.backoff import LONGEST, delay, least_delay
 from qmp_exporter.core.budget import Budget
 from qmp_exporter.core.dispatch import Dispatch
+from qmp_exporter.core.family import Query
 from qmp_exporter.core.in_flight import PATIENCE
 from qmp_exporter.core.lines import SHARED as LINE_BYTES
-from qmp_exporter.core.process import EXITED, HOST_WANTS
-from qmp_exporter.core.protocol import Answer, LateAnswer, Message, Protocol
+from qmp_exporter.core.process import EXITED, HOST_WANTS, HostWants
+from qmp_exporter.core.protocol import Answer, LateAnswer, Message
+from qmp_exporter.core.protocol import Protocol as QmpProtocol
 from qmp_exporter.core.query_scheduler import in_a_slot
 from qmp_exporter.core.samples import SHARED as SERIES
 from qmp_exporter.core.session import Notice, Outcome, Session
@@ -38,6 +40,19 @@ FAULTS = frozenset({"io-error", "internal-error", "guest-panicked", "watchdog"})
 SAID_AGAIN = 60.0  # seconds; a guest that is resumed on a bad disk stops again at once, as often as it is resumed
 
 log = structlog.get_logger()
+
+
+class OpenLink(Protocol):
+    """A session that is negotiated, over whatever it goes."""
+
+    error: BaseException | None  # that ended it; known when it is closed
+
+    @property
+    def is_open(self) -> bool: ...
+
+    def ask(self, query: Query, arguments: bytes | None = None) -> None: ...
+
+    async def close(self) -> None: ...
 
 
 class Health(NamedTuple):
@@ -84,6 +99,8 @@ class Watch:
         self._run_state_since: float | None = None
         self._may_have_stopped = False  # said when it is known whose disk it was
         self._ended = ""  # how the last process did, in words
+        self._telling: asyncio.Task[None] | None = None
+        self._process_exit: ProcessExit | None = None  # of the process of this session
         self._afterwards = asyncio.TaskGroup()
         self._said_limited = False
         self._waits_since: float | None = None  # said, and not yet that it is over
@@ -119,7 +136,7 @@ class Watch:
                 address = await approach.connect(self._shared.paths)
                 link = Link(
                     address,
-                    Protocol(self._dispatch.allowed, time.monotonic(), budget=self._shared.line_bytes),
+                    QmpProtocol(self._dispatch.allowed, time.monotonic(), budget=self._shared.line_bytes),
                     receive=lambda messages: self._receive(link, messages),
                     ended=self._wake.set,
                 )
@@ -135,31 +152,42 @@ class Watch:
         unasked = () if self.target.query_block else ("query-block",)
         return Session(self.vm, self.target.poll_interval, self._chance(), unasked)
 
-    async def _converse(self, link: Link) -> None:
+    async def _converse(self, link: OpenLink) -> None:
         """A session, from the negotiation to its end."""
         self._log.info("monitor connected", version=self.vm.facts.version)
         self._ended, self._waits_since = "", None
-        process_exit = self._process_exit(link)
+        self._process_exit = self._exit_of(link)
         try:
             self.health = Health(time.time())
             async with asyncio.TaskGroup() as group:
-                looking = group.create_task(self._look_at_process(link, process_exit))
+                looking = group.create_task(self._look_at_process(link))
                 await self._serve(link)
                 looking.cancel()
             announced = self.vm.facts.ending
         finally:
             await link.close()
             self.health = Health(time.time(), A_BUG)
-            self.session.end(self.health.since)
-            if process_exit is not None:
-                telling = self._afterwards.create_task(self._tell_exit(process_exit))
-                telling.add_done_callback(lambda _: process_exit.close())  # even where it never begins
-        self._say_why_it_ended(link.error, announced=announced)
+            self._end_session(link, self.health.since)
+            if (process_exit := self._process_exit) is not None:
+                self._telling = self._afterwards.create_task(self._tell_exit(process_exit))
+                self._telling.add_done_callback(lambda _: process_exit.close())  # even where it never begins
+        self._say_why_it_ended(link, announced=announced)
 
-    def _process_exit(self, link: Link) -> ProcessExit | None:
-        if link.socket is None or not self._dispatch.feeds("exited"):
+    def _exit_of(self, link: OpenLink) -> ProcessExit | None:
+        """Of the process behind a socket."""
+        if not isinstance(link, Link) or link.socket is None or not self._dispatch.feeds("exited"):
             return None
         return ProcessExit.of_peer(link.socket, time.time())
+
+    async def _pid_of(self, link: OpenLink) -> int | None:
+        """The same process, if it is one of this host."""
+        return peer_pid(link.socket) if isinstance(link, Link) and link.socket is not None else None
+
+    def _host_wants(self, pid: int) -> HostWants:  # noqa: ARG002  QEMU itself has told which threads are what
+        return self.vm.facts[HOST_WANTS]
+
+    def _end_session(self, link: OpenLink, at: float) -> None:  # noqa: ARG002  the loss of a socket is an end, whatever was said
+        self.session.end(at)
 
     async def _tell_exit(self, process_exit: ProcessExit) -> None:
         """The monitor is lost; meanwhile the watch goes on, for QEMU may be there."""
@@ -175,7 +203,7 @@ class Watch:
         else:
             self._log.warning("process ended", how=told.how, why=told.words)
 
-    async def _serve(self, link: Link) -> None:
+    async def _serve(self, link: OpenLink) -> None:
         """Take a turn when it is time, until the session ends; when something was heard there is one at once."""
         loop = asyncio.get_running_loop()
         while link.is_open:
@@ -187,7 +215,7 @@ class Watch:
             finally:
                 timer.cancel()
 
-    def _receive(self, link: Link, messages: Sequence[Message]) -> None:
+    def _receive(self, link: OpenLink, messages: Sequence[Message]) -> None:
         """What one read brought.  Nobody is woken to send the next query, only where a turn is due earlier now."""
         began = time.thread_time()  # of the processor: on a busy host others have it in between
         self._note(self.session.receive(messages, time.time(), time.monotonic()))
@@ -198,7 +226,7 @@ class Watch:
         if link.is_open and self._turn(link) < self._turn_at:
             self._wake.set()
 
-    def _turn(self, link: Link) -> float:
+    def _turn(self, link: OpenLink) -> float:
         """Send what the session wants now; when it will want something next."""
         turn = self.session.turn(time.time(), time.monotonic())
         self._note(turn.notices)
@@ -231,7 +259,8 @@ class Watch:
         if outcome.result == "timeout":
             self._say_that_it_waits(command)
         else:
-            self._say_that_it_waited()
+            if outcome.seconds is not None:
+                self._say_that_it_waited()
             self._say_if_it_stopped()
 
     def _say_that_it_waits(self, command: str) -> None:
@@ -253,22 +282,22 @@ class Watch:
             self._may_have_stopped = False
             self._say_what_it_stopped_on(run_state.state, time.monotonic())
 
-    async def _look_at_process(self, link: Link, process_exit: ProcessExit | None) -> None:
+    async def _look_at_process(self, link: OpenLink) -> None:
         """Ask the host's kernel about QEMU's process as often as QEMU is polled."""
-        pid = peer_pid(link.socket) if link.socket is not None and self.vm.host_parts else None
-        if pid is None:
+        pid = await self._pid_of(link)
+        if pid is None or not self.vm.host_parts:
             return
         reader = ProcessReader(pid, self.vm.host_parts, self._shared.network)
         is_found = False
         while True:
-            wants = self.vm.facts[HOST_WANTS]
+            wants = self._host_wants(pid)
             info = reader.read(wants, time.monotonic())
             if info is not None and not is_found:
                 is_found = True
                 self.vm.process_found(time.time())
             self.vm.process(info, time.time())
-            if process_exit is not None:
-                process_exit.look()
+            if self._process_exit is not None:
+                self._process_exit.look()
             seconds = self.target.poll_interval if wants.vcpus else FIRST_LOOK
             await asyncio.sleep(in_a_slot(time.monotonic() + seconds, seconds) - time.monotonic())
 
@@ -294,7 +323,8 @@ class Watch:
         if self.vm.monitor(state, time.time()):
             self._log.warning("monitor unreachable", state=state, why=why)
 
-    def _say_why_it_ended(self, error: BaseException | None, *, announced: bool) -> None:
+    def _say_why_it_ended(self, link: OpenLink, *, announced: bool) -> None:
+        error = link.error
         if error is None or isinstance(error, EOFError | OSError):
             why = reason(error) if error else "closed"
             ended = "QEMU announced its end" if announced else "connection closed without a SHUTDOWN event"

@@ -1,7 +1,6 @@
 """Connections to a socket of ours -> targets of the fleet, each named as its QEMU names itself."""
 
 import asyncio
-import contextlib
 import socket
 import time
 from collections import Counter
@@ -12,13 +11,15 @@ import structlog
 
 from qmp_exporter.catalog.identity import Identity
 from qmp_exporter.config import Listener
-from qmp_exporter.daemon.monitor.dial_in_watch import DialledIn, Mailbox
+from qmp_exporter.daemon.monitor.dial_in_watch import DialledIn
 from qmp_exporter.daemon.monitor.inbound import NOBODY, InboundConnection
 from qmp_exporter.daemon.monitor.link import Unreachable, reason
+from qmp_exporter.daemon.monitor.mailbox import Mailbox
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.sources import DIAL_IN, Source
 from qmp_exporter.runtime.own_socket import OwnSocket, own_socket
+from qmp_exporter.runtime.waiting import happens
 
 RETRY = 5.0  # seconds until it is tried again to listen, or to accept
 LOOK = 5.0  # seconds without anybody who comes until it is looked whether the socket's file is still there
@@ -146,9 +147,7 @@ class DialIn:
                 await self._evict(silent, f"{len(self._strangers)} connections have not said who they are")
             else:
                 self._room.clear()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(GREETS_WITHIN if silent is None else GREETS_WITHIN - waited):
-                        await self._room.wait()
+                await happens(self._room, GREETS_WITHIN if silent is None else GREETS_WITHIN - waited)
 
     async def _evict(self, call: InboundConnection, why: str) -> None:
         self._strangers.pop(call).cancel()

@@ -1,7 +1,6 @@
 """What the sources of targets want -> the watches that run, and the page of all their VMs."""
 
 import asyncio
-import contextlib
 import os
 import random
 import time
@@ -15,12 +14,14 @@ import structlog
 from qmp_exporter.catalog import CATALOG, without
 from qmp_exporter.config import Target
 from qmp_exporter.core.page import Page
+from qmp_exporter.daemon.libvirt.watch import DomainTarget, LibvirtWatch
 from qmp_exporter.daemon.monitor.dial_in_watch import DialInWatch, DialledIn
 from qmp_exporter.daemon.monitor.watch import Shared, Watch
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.sources import Collision, Source, Sources
 from qmp_exporter.runtime.cooperative import YieldBudget
 from qmp_exporter.runtime.supervisor import restart_on_crash
+from qmp_exporter.runtime.waiting import happens
 
 MEETINGS = 4  # VMs met or left before the event loop gets a turn: most of the work with each, some 3 ms, comes then
 
@@ -97,9 +98,7 @@ class Fleet:
                 self._news.clear()
                 await self._resolve()
                 await self._settle_in_turns()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._until_due()):
-                        await self._news.wait()
+                await happens(self._news, self._until_due())
                 if self._until_due() == 0:
                     self._sources.expire(time.monotonic())
 
@@ -233,6 +232,8 @@ class Fleet:
 
 def _watch_of(target: Target, stats: Selfstats, shared: Shared) -> Watch:
     dispatch = without(target.disabled, target.kvm_stats)
+    if isinstance(target, DomainTarget):
+        return LibvirtWatch(target, dispatch, stats, random.random, shared)
     if isinstance(target, DialledIn):
         return DialInWatch(target, dispatch, stats, random.random, shared)
     return Watch(target, dispatch, stats, random.random, shared)

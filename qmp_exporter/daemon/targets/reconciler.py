@@ -11,6 +11,7 @@ from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.dial_in import DialIn
 from qmp_exporter.daemon.targets.discovery import discovered, scan
 from qmp_exporter.daemon.targets.fleet import Fleet
+from qmp_exporter.daemon.targets.libvirt import LibvirtDomains
 from qmp_exporter.daemon.targets.naming import Naming
 from qmp_exporter.daemon.targets.source_poller import SourcePoller
 from qmp_exporter.daemon.targets.sources import FILES, STATIC, Source
@@ -20,12 +21,15 @@ from qmp_exporter.runtime.supervisor import restart_on_crash
 KNOWN: Final = Known({label.name for family in CATALOG.families for label in family.labels}, OPTIONAL)
 
 
+Looking = SourcePoller | DialIn | LibvirtDomains
+
+
 class Reconciler:
     def __init__(self, config: Config, fleet: Fleet, stats: Selfstats) -> None:
         self._fleet = fleet
         self._stats = stats
         self._files = TargetFiles(KNOWN)
-        self._lookings: dict[Hashable, SourcePoller | DialIn] = {}
+        self._lookings: dict[Hashable, Looking] = {}
         self._running: dict[Hashable, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self.apply(config)
@@ -56,9 +60,9 @@ class Reconciler:
             if self._group is not None:
                 self._start(self._group, key, after=ending.get(self._lookings[key].source))
 
-    def _wanted(self, config: Config) -> dict[Hashable, SourcePoller | DialIn]:
+    def _wanted(self, config: Config) -> dict[Hashable, Looking]:
         """What it looks for, by everything that makes a difference to it."""
-        wanted: dict[Hashable, SourcePoller | DialIn] = {}
+        wanted: dict[Hashable, Looking] = {}
         for entry in config.discover:
             name = Naming(entry, self._fleet).name
             wanted[entry] = SourcePoller(
@@ -66,6 +70,8 @@ class Reconciler:
             )
         for listener in config.listen:
             wanted[listener] = DialIn(listener, self._fleet, self._stats)
+        for daemon in config.libvirt:
+            wanted[daemon] = LibvirtDomains(daemon, self._fleet, self._stats)
         if config.files:
             key = config.files, config.defaults
             wanted[key] = SourcePoller(FILES, partial(self._files.scan, *key), 0.0, self._fleet, self._stats)
@@ -74,12 +80,12 @@ class Reconciler:
     def _start(self, group: asyncio.TaskGroup, key: Hashable, after: "asyncio.Task[None] | None" = None) -> None:
         self._running[key] = group.create_task(self._look(self._lookings[key], after))
 
-    async def _look(self, looking: SourcePoller | DialIn, after: "asyncio.Task[None] | None") -> None:
+    async def _look(self, looking: Looking, after: "asyncio.Task[None] | None") -> None:
         if after is not None:
             await asyncio.wait([after])  # only one can listen at a path
         await restart_on_crash(partial(self._run, looking), source=looking.source.name)
 
-    async def _run(self, looking: SourcePoller | DialIn) -> None:
+    async def _run(self, looking: Looking) -> None:
         try:
             await looking.run()
         except Exception:

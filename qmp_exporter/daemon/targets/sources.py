@@ -22,6 +22,8 @@ STATIC = Source(0, "vms")
 FILES = Source(1, "files")
 DISCOVER = 2
 DIAL_IN = 3
+LIBVIRT = 4
+WITHOUT_A_SOCKET = frozenset({DIAL_IN, LIBVIRT})  # of the VM's own: all of a source have the same
 
 
 class Collision(NamedTuple):
@@ -103,9 +105,9 @@ class Sources:
         self.chosen, self.collisions = MappingProxyType(chosen), MappingProxyType(collisions)
 
     def _sockets(self) -> set[str]:
-        dialled = {source for source in self._wanted if source.rank == DIAL_IN}
-        wanted = (targets for source, targets in self._wanted.items() if source not in dialled)
-        leaving = (target for target, left in self._leaving.items() if left.source not in dialled)
+        without = {source for source in self._wanted if source.rank in WITHOUT_A_SOCKET}
+        wanted = (targets for source, targets in self._wanted.items() if source not in without)
+        leaving = (target for target, left in self._leaving.items() if left.source not in without)
         return {target.socket for target in chain(*wanted, leaving)}
 
     def _in_order(self) -> Iterator[tuple[Source, Target]]:
@@ -125,6 +127,6 @@ class Sources:
 
     def _address(self, source: Source, target: Target) -> str:
         """What tells monitors apart: /run and /var/run are one directory. Who dials in has a connection of its own."""
-        if source.rank == DIAL_IN:
+        if source.rank in WITHOUT_A_SOCKET:
             return f"{target.socket} {target.name}"
         return self._real.get(target.socket, target.socket)

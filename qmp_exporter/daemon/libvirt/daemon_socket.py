@@ -1,0 +1,43 @@
+"""A URI of libvirt -> the socket where its daemon listens, and whether that runs."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from qmp_exporter.daemon.host.files import content
+
+DAEMONS: Final = {"virtqemud-sock": b"virtqemud", "libvirt-sock": b"libvirtd"}  # the modular one, and the one for all
+
+SYSTEMD: Final = Path("/run/systemd/system")  # sd_booted(3)
+
+
+def candidates(uri: str) -> list[str]:
+    """Paths, the one that is preferred first."""
+    directory = "/run/libvirt"
+    if uri.endswith("/session"):
+        directory = os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}") + "/libvirt"
+    return [f"{directory}/{name}" for name in DAEMONS]
+
+
+def find(uri: str) -> str:
+    """Where the daemon of this URI listens; of several, the first whose program runs.
+
+    :raise OSError: nowhere.
+    """
+    there = [path for path in candidates(uri) if Path(path).exists()]
+    if not there:
+        raise FileNotFoundError(None, "no socket there", " or ".join(candidates(uri)))
+    return next((path for path in there if is_running(path)), there[0])
+
+
+def is_running(path: str) -> bool:
+    """Whether a connection to this socket would start nothing: systemd listens for a daemon that has ended.
+
+    True where that is not to be seen: the socket has another name, this is a container, or /proc shows each user his
+    own processes only.
+    """
+    daemon = DAEMONS.get(os.path.basename(path).removesuffix("-ro"))  # noqa: PTH119  no Path is needed for it
+    if daemon is None or not SYSTEMD.is_dir() or not Path("/proc/1/comm").exists():
+        return True
+    pids = (name for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208  names are enough
+    return any((content(f"/proc/{pid}/comm") or b"").strip() == daemon for pid in pids)

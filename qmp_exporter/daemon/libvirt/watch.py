@@ -1,0 +1,129 @@
+"""The runs of a domain, as libvirt tells of them -> the life of its VM: each run is a session."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from typing import cast
+
+from qmp_exporter.config import Target
+from qmp_exporter.core.dispatch import Dispatch
+from qmp_exporter.core.process import HostWants
+from qmp_exporter.daemon.host.exits import ProcessExit
+from qmp_exporter.daemon.host.qemu_processes import vcpus
+from qmp_exporter.daemon.libvirt.domain_link import DomainLink
+from qmp_exporter.daemon.libvirt.found_processes import FoundProcesses
+from qmp_exporter.daemon.monitor.link import Unreachable
+from qmp_exporter.daemon.monitor.mailbox import Mailbox
+from qmp_exporter.daemon.monitor.watch import OpenLink, Shared, Watch
+from qmp_exporter.daemon.selfstats import Selfstats
+
+LIBVIRT_S_OWN = "of libvirt"  # what hangs where no query of ours is in flight
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainTarget(Target):
+    """A target that is met through libvirt; `socket` is that of its daemon."""
+
+    uuid: str
+    line: Mailbox[DomainLink]
+    processes: FoundProcesses
+
+
+class LibvirtWatch(Watch):
+    """The watch of a domain."""
+
+    def __init__(
+        self,
+        target: DomainTarget,
+        dispatch: Dispatch,
+        stats: Selfstats,
+        chance: Callable[[], float],
+        shared: Shared | None = None,
+    ) -> None:
+        super().__init__(target, dispatch, stats, chance, shared)
+        self._domain = target
+        self._pid: int | None = None
+
+    async def _watch(self) -> None:
+        while True:
+            link = await self._domain.line.take()
+            try:
+                await self._run_of(link)
+            except Unreachable as failure:
+                self.session.end(time.time(), is_detached=True)
+                self._became(failure.state, str(failure))
+            finally:
+                await link.close()
+
+    async def _run_of(self, link: DomainLink) -> None:
+        """One run of the domain, or as much of it as libvirt tells."""
+        self.session = self._new_session()
+        greeting = await link.open()
+        early = link.attach(lambda messages: self._receive(link, messages), self._wake.set)
+        self._note(self.session.receive([*early, greeting], time.time(), time.monotonic()))
+        await self._converse(link)
+        if self._domain.line.is_full:
+            return
+        if link.end is not None and link.end.announced:
+            self.vm.monitor("missing", time.time())
+        else:
+            self._became("refused" if link.is_detached else "missing", self.health.reason)
+
+    # --- what differs from a monitor of our own
+
+    def _turn(self, link: OpenLink) -> float:
+        domain = cast("DomainLink", link)
+        self._tell_hang(domain)
+        if not domain.may_ask():
+            return inf
+        due = super()._turn(link)
+        domain.asked()
+        return due
+
+    def _tell_hang(self, link: DomainLink) -> None:
+        """Where libvirt itself waits for QEMU, and no query of ours could tell."""
+        if link.hangs and self.vm.monitor_state == "connected":
+            self.vm.monitor("hung", time.time())
+            self._say_that_it_waits(LIBVIRT_S_OWN)
+        elif not link.hangs and link.sends_nothing and self.vm.monitor_state == "hung":
+            self.vm.monitor("connected", time.time())
+            self._say_that_it_waited()
+
+    def _exit_of(self, link: OpenLink) -> ProcessExit | None:  # noqa: ARG002  it is known when the process is found
+        return None
+
+    async def _pid_of(self, link: OpenLink) -> int | None:
+        process = await self._domain.processes.find(self._domain.uuid)
+        if cast("DomainLink", link).sends_nothing:
+            self.vm.started_with(process.disks if process else (), time.time())
+        if process is None:
+            return None
+        if self._telling is not None and process.pid == self._pid:  # it goes on; only libvirt was away
+            self._telling.cancel()
+        self._pid = process.pid
+        if self._dispatch.feeds("exited"):
+            self._process_exit = ProcessExit.of_process(process.pid)
+        return process.pid
+
+    def _host_wants(self, pid: int) -> HostWants:
+        """Which threads are vCPUs their names tell, where QEMU is not asked."""
+        wants = super()._host_wants(pid)
+        if "query-cpus-fast" not in {query.command for query in self.session.scheduler.available}:
+            wants.vcpus = vcpus(pid)
+        return wants
+
+    def _end_session(self, link: OpenLink, at: float) -> None:
+        domain = cast("DomainLink", link)
+        if domain.end is not None:
+            self.vm.facts.ending = domain.end.announced
+        self.session.end(at, is_detached=domain.is_detached)
+
+    def _say_why_it_ended(self, link: OpenLink, *, announced: bool) -> None:  # noqa: ARG002  libvirt says more
+        end = cast("DomainLink", link).end
+        if end is None:
+            self.health = self.health._replace(reason="libvirt is out of reach")
+            return
+        self.health = self.health._replace(reason=end.words)
+        say = self._log.info if end.announced else self._log.warning
+        say("monitor lost", why=end.words, announced=end.announced)
