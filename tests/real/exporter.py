@@ -89,9 +89,10 @@ def configuration(
     listen: dict[str, str] | None = None,
     discover: dict[str, str] | None = None,
     files: str = "",
+    libvirt: dict[str, object] | None = None,
 ) -> str:
     targets = [{**vm._asdict(), "socket": str(vm.socket)} for vm in vms]
-    sources = {"listen": listen, "discover": discover, "files": files}
+    sources = {"listen": listen, "discover": discover, "files": files, "libvirt": libvirt}
     elsewhere = {key: [entry] for key, entry in sources.items() if entry}
     # JSON is YAML with every string in double quotes; only its pairs of surrogates are not.
     return json.dumps({"poll_interval": poll, **(elsewhere or {"vms": targets})}, ensure_ascii=False)
@@ -107,18 +108,19 @@ async def exporting(
     listen: dict[str, str] | None = None,
     discover: dict[str, str] | None = None,
     files: str = "",
+    libvirt: dict[str, object] | None = None,
     complaints: bool = False,
     ask: Callable[[str], aiohttp.ClientSession] | None = None,
 ) -> AsyncIterator[Exporter]:
     """Inside, it listens: on a unix socket in the directory unless told otherwise. It must end well, and soon.
 
-    `listen`: where the VMs are to dial in; `discover`: where they are looked for; `files`: where they are listed; the
-    configuration names no VM then.
+    `listen`: where the VMs are to dial in; `discover`: where they are looked for; `files`: where they are listed;
+    `libvirt`: whose domains they are; the configuration names no VM then.
     `complaints`: it may log errors, for it will be given reason to.
     `ask` makes a client for the address, where plain HTTP is not enough.
     """
     config = directory / "config.yaml"
-    config.write_text(configuration(*vms, poll=poll, listen=listen, discover=discover, files=files))
+    config.write_text(configuration(*vms, poll=poll, listen=listen, discover=discover, files=files, libvirt=libvirt))
     address = address or f"unix:{directory}/http.sock"
     log = directory / "exporter.log"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified, log.open("wb") as stderr:

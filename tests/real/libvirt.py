@@ -10,16 +10,18 @@ not touched. It does not run as root: root starts it as nobody.
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from xml.sax.saxutils import quoteattr
 
 from dialling import again
 from parts import need
-from qmp_exporter.demo.machine import MIB
+from qmp_exporter.demo.machine import MIB, DataDisk, Fault
 from qmp_exporter.demo.qemu import GUEST, dying_with_us
 from waiting import DEADLINE, awaited
 
@@ -43,17 +45,49 @@ DOMAIN_XML = """
   {second_monitor}
 </domain>
 """
+# A guest that can be ordered about, and a monitor of the test's own to see what libvirt relays, and to provoke more.
+PROVOKED_XML = """
+<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <name>{domain}</name>
+  <memory unit='MiB'>32</memory>
+  <os><type arch='x86_64' machine='pc'>hvm</type></os>
+  <devices>
+    <emulator>{qemu}</emulator>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='raw'/>
+      <source file='{image}'/>
+      <target dev='vda' bus='virtio'/>
+    </disk>
+    <disk type='file' device='cdrom'>
+      <driver name='qemu' type='raw'/>
+      <source file='{cd}'/>
+      <target dev='hdc' bus='ide'/>
+      <readonly/>
+    </disk>
+    <serial type='unix'><source mode='bind' path='{directory}/serial.sock'/><target port='0'/></serial>
+    <graphics type='vnc' socket='{directory}/vnc.sock'/>
+  </devices>
+  <qemu:commandline>{arguments}</qemu:commandline>
+</domain>
+"""
+BAD_DISK = "virtio-disk9"  # an id like those that libvirt gives
 
 
 class Libvirt:
     """A daemon, and a domain that is running inside the block."""
 
-    def __init__(self, directory: Path, *, dials_in: bool = False, knows_us: bool = True) -> None:
-        """`dials_in`: its second monitor connects to `dial_in` instead of listening.  `knows_us`: it has one."""
+    def __init__(
+        self, directory: Path, *, dials_in: bool = False, knows_us: bool = True, provoked: bool = False
+    ) -> None:
+        """`dials_in`: its second monitor connects to `dial_in` instead of listening.  `knows_us`: it has one.
+
+        `provoked`: it has a disk that fails, a CD, a screen and a guest that obeys, and a monitor of the test's.
+        """
         self.directory = directory
         self.monitor = directory / f"{DOMAIN}.sock"
         self.dial_in = directory / "dial-in.sock"
-        self._dials_in, self._knows_us = dials_in, knows_us
+        self._dials_in, self._knows_us, self._provoked = dials_in, knows_us, provoked
+        self._names = [DOMAIN]
         self._daemon: asyncio.subprocess.Process | None = None
 
     @property
@@ -61,6 +95,27 @@ class Libvirt:
         """-> the one that libvirt needs for itself"""
         (path,) = self.directory.rglob("monitor.sock")
         return path
+
+    @property
+    def api(self) -> Path:
+        """-> the socket of its daemon"""
+        return self.directory / "libvirt" / "libvirt-sock"
+
+    @property
+    def pid(self) -> int:
+        """-> of the domain's QEMU"""
+        (file,) = self.directory.rglob(f"{DOMAIN}.pid")
+        return int(file.read_text())
+
+    async def define(self, name: str) -> None:
+        """One more domain, with a disk of its own, that knows nothing of anybody; it runs then."""
+        image = self._image(f"{name}.img")
+        xml = self.directory / f"{name}.xml"
+        xml.write_text(DOMAIN_XML.format(domain=name, qemu=QEMU, image=image, second_monitor=""))
+        shutil.chown(xml, "nobody", "nogroup")
+        self._names.append(name)
+        await self.virsh("define", str(xml))
+        await self.virsh("start", name)
 
     async def virsh(self, *words: str, deadline: float = DEADLINE) -> str:
         """-> what it says"""
@@ -99,8 +154,9 @@ class Libvirt:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(AssertionError):  # the test may have ended it
-            await self.virsh("destroy", DOMAIN)
+        for name in self._names:
+            with contextlib.suppress(AssertionError):  # the test may have ended it
+                await self.virsh("destroy", name)
         await self._end_daemon()
 
     @property
@@ -112,22 +168,54 @@ class Libvirt:
         return self.directory / f"{DOMAIN}.xml"
 
     def _prepare(self) -> None:
-        image = self.directory / "boot.img"
-        image.write_bytes(GUEST.read_bytes())
-        os.truncate(image, MIB)
+        image = self._image("boot.img")
         recipes = re.findall(r"<qemu:commandline>.*?</qemu:commandline>", README.read_text(), re.DOTALL)
         (second_monitor,) = (recipe for recipe in recipes if ("server=off" in recipe) == self._dials_in)
         second_monitor = re.sub("/run/qmp(-exporter)?/", f"{self.directory}/", second_monitor)
         second_monitor = second_monitor.replace("reconnect-ms=1000", again(QEMU))
         assert str(self.dial_in if self._dials_in else self.monitor) in second_monitor
         second_monitor = second_monitor if self._knows_us else ""
-        self._xml.write_text(DOMAIN_XML.format(domain=DOMAIN, qemu=QEMU, image=image, second_monitor=second_monitor))
+        xml = DOMAIN_XML.format(domain=DOMAIN, qemu=QEMU, image=image, second_monitor=second_monitor)
+        if self._provoked:
+            arguments = "".join(f"<qemu:arg value={quoteattr(one)}/>" for one in self._extra())
+            xml = PROVOKED_XML.format(
+                domain=DOMAIN,
+                qemu=QEMU,
+                image=image,
+                cd=self._image("cd.iso"),
+                directory=self.directory,
+                arguments=arguments,
+            )
+        self._xml.write_text(xml)
         settings = self.directory / "libvirt" / "qemu.conf"
         settings.parent.mkdir()
         settings.write_text('stdio_handler = "file"\n')  # or it would start virtlogd, which stays
         if os.geteuid() == 0:
             for path in (self.directory, *self.directory.rglob("*")):
                 shutil.chown(path, "nobody", "nogroup")
+
+    def _image(self, name: str) -> Path:
+        image = self.directory / name
+        image.write_bytes(GUEST.read_bytes())
+        os.truncate(image, MIB)
+        if os.geteuid() == 0:
+            shutil.chown(image, "nobody", "nogroup")
+        return image
+
+    def _extra(self) -> list[str]:
+        """A second disk whose first sector fails, and the test's monitor."""
+        data = self._image("data.img")
+        os.truncate(data, DataDisk().size)
+        rules = [Fault(operation).rule() for operation in ("read", "write")]
+        layers = (
+            {"driver": "file", "filename": str(data), "node-name": "bad-storage"},
+            {"driver": "blkdebug", "image": "bad-storage", "inject-error": rules, "node-name": "bad-blkdebug"},
+            {"driver": "raw", "file": "bad-blkdebug", "node-name": "bad-format"},
+        )
+        disk = f"virtio-blk-pci,drive=bad-format,id={BAD_DISK},werror=stop,rerror=report,addr=1f.0,bootindex=9"
+        monitor = f"socket,id=raw,path={self.directory}/raw.sock,server=on,wait=off"
+        blockdevs = (word for layer in layers for word in ("-blockdev", json.dumps(layer)))
+        return [*blockdevs, "-device", disk, "-chardev", monitor, "-mon", "chardev=raw,mode=control"]
 
     async def _start_daemon(self) -> None:
         self._daemon = await self._started(DAEMON)
