@@ -134,25 +134,25 @@ async def provoke(libvirt: Libvirt, guest: Guest, exporter: Exporter) -> None:
 
 
 async def test_how_a_domain_ended_libvirt_tells_and_the_kernel_why(directory, short_path):
-    async with Libvirt(directory, knows_us=False) as libvirt:
-        async with exporting(short_path, WEB, libvirt=through(libvirt)) as exporter:
-            page = await exporter.says("qemu_up 1\nqemu_vm_running 1")
-            assert page["qemu_process_resident_memory_bytes"] > 1_000_000
-            assert page['qemu_vcpu_cpu_seconds_total{vcpu="0"}'] > 0
-            os.kill(libvirt.pid, signal.SIGKILL)
-            await exporter.says('qemu_up 0\nqemu_monitor_disconnects_total{after="none"} 1')
-            await exporter.says(
-                'qemu_monitor_disconnects_total{after="shutdown"} 0\nqemu_monitor_state{state="missing"} 1'
-            )
-            await libvirt.virsh("start", DOMAIN)
-            await exporter.says("qemu_up 1\nqemu_monitor_connects_total 2\nqemu_vm_resumes_total 1")
-            await libvirt.virsh("save", DOMAIN, str(directory / "saved"))
-            await exporter.says('qemu_up 0\nqemu_monitor_disconnects_total{after="shutdown"} 1')
-            await libvirt.virsh("restore", str(directory / "saved"))
-            await exporter.says("qemu_up 1\nqemu_vm_running 1\nqemu_monitor_connects_total 3")
-            await libvirt.virsh("destroy", DOMAIN)
-            await exporter.says('qemu_up 0\nqemu_monitor_disconnects_total{after="shutdown"} 2')
-            await exporter.says('qemu_vm_shutdowns_total{reason="host-signal"} 1')
+    async with (
+        Libvirt(directory, knows_us=False) as libvirt,
+        exporting(short_path, WEB, libvirt=through(libvirt)) as exporter,
+    ):
+        page = await exporter.says("qemu_up 1\nqemu_vm_running 1")
+        assert page["qemu_process_resident_memory_bytes"] > 1_000_000
+        assert page['qemu_vcpu_cpu_seconds_total{vcpu="0"}'] > 0
+        os.kill(libvirt.pid, signal.SIGKILL)
+        await exporter.says('qemu_up 0\nqemu_monitor_disconnects_total{after="none"} 1')
+        await exporter.says('qemu_monitor_disconnects_total{after="shutdown"} 0\nqemu_monitor_state{state="missing"} 1')
+        await libvirt.virsh("start", DOMAIN)
+        await exporter.says("qemu_up 1\nqemu_monitor_connects_total 2\nqemu_vm_resumes_total 1")
+        await libvirt.virsh("save", DOMAIN, str(directory / "saved"))
+        await exporter.says('qemu_up 0\nqemu_monitor_disconnects_total{after="shutdown"} 1')
+        await libvirt.virsh("restore", str(directory / "saved"))
+        await exporter.says("qemu_up 1\nqemu_vm_running 1\nqemu_monitor_connects_total 3")
+        await libvirt.virsh("destroy", DOMAIN)
+        await exporter.says('qemu_up 0\nqemu_monitor_disconnects_total{after="shutdown"} 2')
+        await exporter.says('qemu_vm_shutdowns_total{reason="host-signal"} 1')
 
 
 @pytest.mark.parametrize("commands", [False, True], ids=["events", "commands"])
