@@ -15,6 +15,7 @@ from qmp_exporter.daemon.targets.reconciler import KNOWN
 from qmp_exporter.daemon.targets.source_poller import ScanResult
 from qmp_exporter.daemon.targets.sources import DISCOVER, FILES, STATIC, Sources
 from qmp_exporter.daemon.targets.target_files import TargetFiles
+from qmp_exporter.diagnose import libvirt
 from qmp_exporter.diagnose.access import READ, User, barrier, can_ask, may, walk
 from qmp_exporter.diagnose.dial_in import obstacles
 from qmp_exporter.diagnose.preflight import View
@@ -50,6 +51,10 @@ def find(config: Config, file: str, view: View) -> Found:
     targets = [*(one.target for one in written), *discovered]
     for certain, line in _of_listeners(config, targets, view):
         (errors if certain else warnings).append(f"{file}: {line}" if certain else line)
+    for daemon in config.libvirt:
+        for certain, why in libvirt.obstacles(daemon, view.host, view.user):
+            line = f"libvirt {daemon.socket or daemon.uri}: {why}"
+            (errors if certain else warnings).append(f"{file}: {line}" if certain else line)
     return Found(targets, errors, [f"{file}: warning: {line}" for line in warnings])
 
 

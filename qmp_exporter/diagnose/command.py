@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from qmp_exporter.config import Config, Listener, Target, socket_address
+from qmp_exporter.config import Config, Target, socket_address
 from qmp_exporter.daemon.monitor.managed_sockets import instance
 from qmp_exporter.diagnose.check import find
 from qmp_exporter.diagnose.dial_in import examine_listener
 from qmp_exporter.diagnose.finding import Finding
 from qmp_exporter.diagnose.host import Host
+from qmp_exporter.diagnose.libvirt import examine_libvirt
 from qmp_exporter.diagnose.nothing import no_vms
 from qmp_exporter.diagnose.preflight import View, nobody, preflight, unwise
 from qmp_exporter.diagnose.report import details, rights, summary, table
@@ -55,8 +56,12 @@ def check(config: Config, file: str) -> Report:
     view = _view()
     found = find(config, file, view)
     warnings = [*found.warnings, *(f"{file}: {line}" for one in found.targets for line in _warnings_of(one, view))]
-    others = f", and those that dial in at {', '.join(one.socket for one in config.listen)}" if config.listen else ""
-    hint = "" if found.targets or config.listen else f"; `qmp-exporter diagnose {file}` says what to do next"
+    listening = ", ".join(one.socket for one in config.listen)
+    daemons = ", ".join(one.socket or one.uri for one in config.libvirt)
+    others = (f", and those that dial in at {listening}" if listening else "") + (
+        f", and the domains of {daemons}" if daemons else ""
+    )
+    hint = "" if found.targets or others else f"; `qmp-exporter diagnose {file}` says what to do next"
     text = f"{file}: good, with {len(found.targets)} VMs{others}{hint}\n"
     return Report(text, _bounded(found.errors, warnings), len(found.errors), len(warnings))
 
@@ -69,16 +74,16 @@ def diagnose(what: str, config: Config | None, vm: str | None = None, user: str 
     view = _view(user)
     if config is None:
         try:
-            return _examined([socket_target(what, vm)], (), view, one_by_one=True)
+            return _examined([socket_target(what, vm)], Config(), view, one_by_one=True)
         except ValueError as error:
             raise ValueError(f"{what!r}: {error}") from error
     found = find(config, what, view)
     targets = [target for target in found.targets if vm in {None, target.name}]
     if vm and not targets:
         raise ValueError(f"{what}: no VM is called {vm}")
-    listeners = () if vm else config.listen
-    if targets or listeners:
-        report = _examined(targets, listeners, view, one_by_one=vm is not None)
+    others = Config() if vm else config
+    if targets or others.listen or others.libvirt:
+        report = _examined(targets, others, view, one_by_one=vm is not None)
     else:
         nothing = no_vms(config, what, view.host)
         report = Report("".join(f"{_harmless(line)}\n" for line in details(nothing)), (), not nothing.is_good)
@@ -94,10 +99,16 @@ def _view(user: str = "") -> View:
         raise ValueError(f"--user: no user is called {user}") from None
 
 
-def _examined(targets: Sequence[Target], listeners: Sequence[Listener], view: View, *, one_by_one: bool) -> Report:
-    """`one_by_one`: details of each, else a table first.  The errors are the targets in trouble."""
+def _examined(targets: Sequence[Target], others: Config, view: View, *, one_by_one: bool) -> Report:
+    """`others`: where VMs come from by themselves.  `one_by_one`: details of each, else a table first.
+
+    The errors are the targets in trouble.
+    """
     found = asyncio.run(examine_all(targets, view))
-    found += [(Target("listen", one.socket), examine_listener(one, view.host, view.user)) for one in listeners]
+    found += [(Target("listen", one.socket), examine_listener(one, view.host, view.user)) for one in others.listen]
+    for daemon in others.libvirt:
+        finding = asyncio.run(examine_libvirt(daemon, view.host, view.user))
+        found.append((Target("libvirt", finding.socket), finding))
     lines = (_harmless(line) for line in _report(found, view, one_by_one=one_by_one))
     return Report("\n".join(lines) + "\n", (), sum(not one.is_good for _, one in found))
 

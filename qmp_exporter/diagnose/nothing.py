@@ -23,7 +23,7 @@ def no_vms(config: Config, file: str, host: Host) -> Finding:
     if len(qemus) > _MANY:
         runs.append(f"And {len(qemus) - _MANY} more.")
     seen = (
-        *(looked or ("Neither vms nor discover, listen or files has an entry.",)),
+        *(looked or ("None of vms, discover, listen, libvirt and files has an entry.",)),
         *(runs or ("No QEMU runs here.",)),
     )
     return Finding(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qmp_exporter.cli import main
-from qmp_exporter.config import Target
+from qmp_exporter.config import Config, Target
 from qmp_exporter.diagnose.command import DETAILED, SHOWN, _examined, _view, is_configuration, socket_target
 
 
@@ -207,7 +207,7 @@ def test_a_name_does_nothing_to_a_terminal_or_a_shell(capsys: pytest.CaptureFixt
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(f"{directory}/{evil}.sock")
     for path in (f"{directory}/{evil}.sock", f"{directory}/{evil}-missing.sock"):
-        text, *_ = _examined([Target(evil, path)], (), _view("nobody"), one_by_one=True)
+        text, *_ = _examined([Target(evil, path)], Config(), _view("nobody"), one_by_one=True)
         assert all(line.isprintable() for line in text.splitlines())
         commands = [line.strip() for line in text.splitlines() if line.startswith(" " * 11)]
         assert commands

@@ -1,10 +1,12 @@
 """A URI of libvirt -> the socket where its daemon listens, and whether that runs."""
 
 import os
+import socket
 from pathlib import Path
 from typing import Final
 
 from qmp_exporter.daemon.host.files import content
+from qmp_exporter.daemon.monitor.link import Unreachable
 
 DAEMONS: Final = {"virtqemud-sock": b"virtqemud", "libvirt-sock": b"libvirtd"}  # the modular one, and the one for all
 
@@ -41,3 +43,22 @@ def is_running(path: str) -> bool:
         return True
     pids = (name for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208  names are enough
     return any((content(f"/proc/{pid}/comm") or b"").strip() == daemon for pid in pids)
+
+
+def connected(path: str, *, activate: bool) -> socket.socket:
+    """A connection to the daemon; not for the event loop, for what looks up a path may hang.
+
+    `activate`: even where that starts it.
+
+    :raise Unreachable: no daemon runs.
+    :raise OSError: there is no connection.
+    """
+    if not (activate or is_running(path)):
+        raise Unreachable("missing", f"no daemon runs at {path}; with activate: true it is started")
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        connection.connect(path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

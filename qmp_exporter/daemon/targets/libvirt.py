@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
 from math import inf
 from typing import Final
 
@@ -20,7 +21,7 @@ from qmp_exporter.core.libvirt.slots import MONITOR_CALLS, Slots
 from qmp_exporter.core.libvirt.states import DEFINED, STOPPED, VANISHED, End, end
 from qmp_exporter.core.libvirt.wire import Domain, Lifecycle, MonitorEvent
 from qmp_exporter.daemon.libvirt.connection import Connection
-from qmp_exporter.daemon.libvirt.daemon_socket import find, is_running
+from qmp_exporter.daemon.libvirt.daemon_socket import connected, find
 from qmp_exporter.daemon.libvirt.domain_link import CommandLink, DomainLink
 from qmp_exporter.daemon.libvirt.found_processes import FoundProcesses
 from qmp_exporter.daemon.libvirt.watch import DomainTarget
@@ -116,20 +117,10 @@ class LibvirtDomains:
     async def _connect(self) -> None:
         """:raise Unreachable, OSError: there is no daemon, or it does not let us."""
         self._path = self._entry.socket or await self._paths.run("/run/libvirt", lambda: find(self._entry.uri))
-        connected = await self._paths.run(self._path, self._look_and_connect, dispose=socket.socket.close)
+        connect = partial(connected, self._path, activate=self._entry.activate)
+        there = await self._paths.run(self._path, connect, dispose=socket.socket.close)
         self._connection = Connection(self._path, self._entry.uri, self._hear)
-        await self._connection.open(connected)
-
-    def _look_and_connect(self) -> socket.socket:
-        if not (self._entry.activate or is_running(self._path)):
-            raise Unreachable("missing", f"no daemon runs at {self._path}; with activate: true it is started")
-        connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        try:
-            connected.connect(self._path)
-        except BaseException:
-            connected.close()
-            raise
-        return connected
+        await self._connection.open(there)
 
     async def _serve(self) -> None:
         """Until the connection is lost."""
