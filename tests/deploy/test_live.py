@@ -44,6 +44,23 @@ async def main():
 
 asyncio.run(main())
 """
+# As libvirt's socket is on Debian; polkit, which keeps all others out, is not here.
+LIBVIRTD = """
+import asyncio, os, pathlib, shutil, sys
+sys.path.insert(0, "/opt")
+from libvirtd import ANSWERS, Domain, Libvirtd
+
+async def main():
+    pathlib.Path("/proc/self/comm").write_text("libvirtd")
+    os.makedirs("/run/libvirt", exist_ok=True)
+    path = pathlib.Path("/run/libvirt/libvirt-sock")
+    async with Libvirtd(path, Domain("vm0001", answers=ANSWERS)):
+        shutil.chown(path, group="libvirt")
+        path.chmod(0o660)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
 
 
 class Packages(NamedTuple):
@@ -278,8 +295,8 @@ async def test_a_reload_to_a_socket_that_cannot_be_made_fails_and_says_why_until
 
 async def test_vms_of_another_user_dial_in_by_their_group_as_the_page_about_libvirt_says(machine: Machine):
     page = (ROOT / "docs/quickstart-libvirt.md").read_text()
-    (config, *_) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    (commands, *_) = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    (config,) = (text for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "listen:" in text)
+    (commands,) = (text for text in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "dial-in.conf" in text)
     machine.run("systemd-sysusers", "--inline", "g kvm -", "u libvirt-qemu -", "m libvirt-qemu kvm")
     machine.write(CONFIG, config)
     machine.run("sh", "-euc", commands)
@@ -290,6 +307,35 @@ async def test_vms_of_another_user_dial_in_by_their_group_as_the_page_about_libv
     machine.run("systemd-run", "--quiet", "--uid=libvirt-qemu", "--property=SupplementaryGroups=kvm", *simulator)
     await shown(machine, UP)
     assert machine.complaints() == ""
+
+
+async def test_the_domains_of_a_libvirt_are_heard_inside_the_unit_as_the_page_about_libvirt_says(machine: Machine):
+    page = (ROOT / "docs/quickstart-libvirt.md").read_text()
+    config, with_commands = (text for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "libvirt:" in text)
+    (steps,) = (text for text in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "libvirt.conf" in text)
+    machine.run("systemd-sysusers", "--inline", "g libvirt -")
+    machine.run("mkdir", "-p", "/run/libvirt")
+    machine.write("/opt/libvirtd.py", (ROOT / "tests/daemon/libvirtd.py").read_text())
+    machine.write(CONFIG, config)
+    machine.run("systemctl", "restart", SERVICE)
+    hidden = 'qmp_exporter_source_up{source="libvirt qemu:///system"} 0.0'
+    await shown(machine, hidden)
+    machine.run("systemd-run", "--quiet", "--unit=fake-libvirtd", "/usr/bin/python3", "-c", LIBVIRTD)
+    machine.run("sh", "-c", "until test -S /run/libvirt/libvirt-sock; do sleep 0.1; done")
+    assert "the unit hides /run/libvirt from the exporter" in machine.try_to("qmp-exporter", "diagnose", CONFIG)[1]
+    assert "Domains that run: 1." in machine.run("sh", "-euc", steps)
+    await shown(machine, UP)
+    assert hidden not in machine.page()
+    machine.write(CONFIG, with_commands)
+    machine.run("systemctl", "reload", SERVICE)
+    await shown(machine, 'qemu_vm_info{name="web01",uuid="",version="7.2.22",vm="vm0001"} 1.0')
+    machine.run("systemctl", "stop", "fake-libvirtd")  # its socket stays, as that of systemd does
+    await shown(machine, 'qemu_monitor_state{state="refused",vm="vm0001"} 1.0')
+
+    async def told() -> bool | None:
+        return "no daemon runs at /run/libvirt/libvirt-sock" in machine.state("StatusText")[0] or None
+
+    await awaited(told, machine.journal)
 
 
 def test_the_package_as_it_comes_says_what_to_do_next(machine: Machine):

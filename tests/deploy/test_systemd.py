@@ -46,3 +46,17 @@ def test_the_directory_of_sockets_hands_its_group_on_and_shows_nothing_to_others
     lines = (deploy / "systemd" / "tmpfiles.conf").read_text().splitlines()
     (directory,) = (line for line in lines if not line.startswith("#") and line)
     assert directory == "d /run/qmp 2770 root qmp-exporter -"
+
+
+def test_the_drop_in_for_libvirt_opens_its_directory_and_nothing_else(deploy: Path, unit: Path):
+    hidden, still = (
+        {
+            path
+            for line in file.read_text().splitlines()
+            if line.startswith("InaccessiblePaths=")
+            for path in line.split()
+        }
+        for file in (unit, deploy / "systemd/libvirt.conf")
+    )
+    cut = {path.removeprefix("InaccessiblePaths=") for path in hidden}
+    assert cut - {path.removeprefix("InaccessiblePaths=") for path in still} == {"-/run/libvirt"}
