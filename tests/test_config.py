@@ -320,3 +320,9 @@ def test_what_is_piped_in_is_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "config.yaml")
     with subprocess.Popen(["sh", "-c", 'echo "vms: []" > "$0"', tmp_path / "config.yaml"]):
         assert load(tmp_path / "config.yaml").vms == ()
+
+
+@pytest.mark.parametrize("key", ["owner: root", "visit: true"])
+def test_what_looks_at_who_is_there_wants_a_socket_of_this_host(key):
+    (error,) = errors_of(f"vms: [{{name: a, socket: 'tcp:127.0.0.1:4444', {key}}}]")
+    assert f"wanted a socket of this host for {key.partition(':')[0]}" in error

@@ -22,7 +22,7 @@ from qmp_exporter.core.vm_facts import VmFacts
 STATE = Label(
     "state",
     "The state of the connection to the monitor.",
-    values=("connecting", "connected", "hung", "busy", "missing", "refused", "denied", "foreign", "error"),
+    values=("connecting", "connected", "hung", "visited", "busy", "missing", "refused", "denied", "foreign", "error"),
 )
 AFTER = Label(
     "after", "Whether the end was announced (SHUTDOWN) or not (crash, kill, detach).", values=("shutdown", "none")
@@ -66,7 +66,8 @@ FAMILIES = (
     gauge(
         "qemu_monitor_state",
         "The state of the connection to the monitor: 1 for the one it is in, 0 for the others; hung is a connection on "
-        "which no query was answered for 10 seconds, busy one without a greeting.",
+        "which no query was answered for 10 seconds, visited one that is made for each poll, busy one without "
+        "a greeting.",
         lifecycle("monitor", state),
         labels=(STATE,),
         onehot=True,

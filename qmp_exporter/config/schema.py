@@ -124,20 +124,33 @@ class Called(Watched):
         "process that listens; the process may be root's",
     )
 
+    visit: bool = Field(
+        default=False,
+        description="true: a monitor that Proxmox or Ganeti only visits is visited, too, for a moment at each poll; "
+        "without events",
+    )
+
     def shared(self, defaults: Target) -> Target:
-        return replace(super().shared(defaults), allow_shared_monitor=self.allow_shared_monitor, owner=self.owner)
+        return replace(
+            super().shared(defaults),
+            allow_shared_monitor=self.allow_shared_monitor,
+            owner=self.owner,
+            visit=self.visit,
+        )
 
 
 class VM(Called):
     name: Name
     socket: Socket
 
-    @field_validator("owner")
+    @field_validator("socket")
     @classmethod
-    def _is_local(cls, owner: int | None, info: ValidationInfo) -> int | None:
-        if owner is not None and str(info.data.get("socket", "")).startswith("tcp:"):
-            raise ValueError("wanted a socket of this host: over TCP nobody tells whose it is")
-        return owner
+    def _is_local(cls, socket: str, info: ValidationInfo) -> str:
+        """Both look at who else is there."""
+        key = "owner" if info.data.get("owner") is not None else "visit" if info.data.get("visit") else ""
+        if key and socket.startswith("tcp:"):
+            raise ValueError(f"wanted a socket of this host for {key}: over TCP nobody tells who is there")
+        return socket
 
     def target(self, defaults: Target) -> Target:
         return replace(self.shared(defaults), name=self.name, socket=self.socket)

@@ -20,6 +20,7 @@ class Target:
     kvm_stats: tuple[str, ...] = ()  # names of what KVM counts
     poll_interval: float = POLL_INTERVAL  # seconds
     owner: int | None = None  # the user whose socket it has to be
+    visit: bool = False  # connect for a moment at each poll, between the visits of a manager whose monitor it is
 
 
 DEFAULTS: Final = Target("", "")

@@ -76,6 +76,7 @@ class Protocol:
         "_allowed",
         "_asked",
         "_greeting",
+        "_greeting_within",
         "_lines",
         "_max_line",
         "_next_id",
@@ -85,7 +86,14 @@ class Protocol:
         "is_open",
     )
 
-    def __init__(self, allowed: AllowList, now: float, max_line: int = MAX_LINE, budget: Budget | None = None) -> None:
+    def __init__(
+        self,
+        allowed: AllowList,
+        now: float,
+        max_line: int = MAX_LINE,
+        budget: Budget | None = None,
+        greeting_within: float = GREETING_DEADLINE,
+    ) -> None:
         """`allowed`: what may be sent, beside qmp_capabilities; `now`: when the attempt to connect begins.
 
         `budget`: bytes that it shares with other sessions for long lines.
@@ -98,7 +106,8 @@ class Protocol:
         self._unsent: list[bytes] = []
         self._greeting: Greeting | None = None
         self.first_words = b""  # of a peer that does not greet: they tell what it is
-        self.deadline: float | None = now + GREETING_DEADLINE
+        self._greeting_within = greeting_within
+        self.deadline: float | None = now + greeting_within
         self.is_open = False
 
     def allow(self, allowed: AllowList, budget: Budget, max_line: int = MAX_LINE) -> None:
@@ -142,7 +151,7 @@ class Protocol:
         """The deadline has passed -> the state of the monitor (qemu_monitor_state), and why in words."""
         if self._greeting is not None:
             return "error", f"greeted, but did not negotiate within {NEGOTIATION_DEADLINE:.0f} s"
-        within = f"within {GREETING_DEADLINE:.0f} s"
+        within = f"within {self._greeting_within:g} s"
         if self.first_words:
             return "error", f"peer sent data but no QMP greeting {within}: {excerpt(self.first_words)}"
         return "busy", f"no greeting {within}: another client holds the monitor"

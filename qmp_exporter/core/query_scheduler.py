@@ -56,8 +56,14 @@ class QueryScheduler:
     | STUCK seconds without an answer | it is given up; what the resync needs is wanted again |
     """
 
-    def __init__(self, queries: tuple[Query, ...], poll_interval: float, facts: VmFacts) -> None:
-        """What is known of the VM decides on some queries: whether it has them, and whether they are needed now."""
+    def __init__(
+        self, queries: tuple[Query, ...], poll_interval: float, facts: VmFacts, *, hears_events: bool = True
+    ) -> None:
+        """What is known of the VM decides on some queries: whether it has them, and whether they are needed now.
+
+        `hears_events`: else nothing announces a change, and what an event settles is asked with each poll.
+        """
+        self._hears_events = hears_events
         self._queries = queries
         self._poll_interval = poll_interval
         self._facts = facts
@@ -202,6 +208,8 @@ class QueryScheduler:
         if query.poll_while is not None and query.poll_while(self._facts):
             return True
         is_slow = self._polls % self._polls_to_slow == 0
+        if not self._hears_events and query.after and not query.reads_images:
+            return is_slow or query not in self._failing
         match query.every:
             case "poll":
                 return is_slow or query not in self._failing

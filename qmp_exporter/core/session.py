@@ -54,7 +54,7 @@ class Session:
         self.vm = vm
         self._chance = chance
         queries = tuple(query for query in vm.queries if query.command not in unasked)
-        self.scheduler = QueryScheduler(queries, poll_interval, vm.facts)
+        self.scheduler = QueryScheduler(queries, poll_interval, vm.facts, hears_events=vm.hears_events)
         self._is_running = self._seeded = self._resynced = False
 
     def receive(self, messages: Iterable[Message], at: float, now: float) -> list[Notice]:

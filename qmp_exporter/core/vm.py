@@ -26,8 +26,14 @@ class Vm:
     could still be done.
     """
 
-    def __init__(self, dispatch: Dispatch, at: float, series: Budget | None = None) -> None:
-        """`series`: what all VMs may have together, beyond what each has for itself."""
+    def __init__(
+        self, dispatch: Dispatch, at: float, series: Budget | None = None, *, hears_events: bool = True
+    ) -> None:
+        """`series`: what all VMs may have together, beyond what each has for itself.
+
+        `hears_events`: else no counter of events stands at 0, for nobody would count.
+        """
+        self.hears_events = hears_events
         self._dispatch = dispatch
         self.queries, self.allowed = dispatch.queries, dispatch.allowed
         self.host_parts = dispatch.host_parts
@@ -49,7 +55,7 @@ class Vm:
         """The connection state of the monitor: one of the values of qemu_monitor_state.  True if that is new."""
         changed = state != self.monitor_state
         self.monitor_state = state
-        if state not in {"connected", "hung"}:  # events may have come before an attempt failed
+        if state not in {"connected", "hung", "visited"}:  # events may have come before an attempt failed
             self._forget()
         if changed:
             self._life("monitor", at, state)
@@ -59,7 +65,7 @@ class Vm:
         """The session was negotiated."""
         self.facts.version = greeting.version
         self._same.forget()
-        self.monitor("connected", at)
+        self.monitor("connected" if self.hears_events else "visited", at)
         self._life("connected", at, greeting)
         self._event_log.record("connected", self.samples, at)
 
@@ -227,6 +233,8 @@ class Vm:
         self._seed()
 
     def _seed(self) -> None:
+        if not self.hears_events:
+            return
         for index, family in self._dispatch.zeros:
             needed = self._dispatch.needs.get(index)
             if needed is None or needed in self._available:

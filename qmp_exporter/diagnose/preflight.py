@@ -10,7 +10,7 @@ from typing import NamedTuple
 import psutil
 
 from qmp_exporter.config import Target
-from qmp_exporter.daemon.monitor.managed_sockets import instance, managing_tool
+from qmp_exporter.daemon.monitor.managed_sockets import ONLY_VISIT, instance, managing_tool
 from qmp_exporter.daemon.monitor.ownership import wrong_owner
 from qmp_exporter.diagnose.access import Component, User, Walk, barrier, current_user, fixes, open_to_all, walk
 from qmp_exporter.diagnose.arguments import PRETTY, QMP, Use, uses, vm_name
@@ -36,7 +36,7 @@ class View(NamedTuple):
 def preflight(target: Target, view: View, *, connecting: bool = False) -> Finding | None:
     """None: the way to the socket is free, and nobody is there already.  `connecting`: for us, too."""
     manager = managing_tool(target.socket)
-    if manager and not target.allow_shared_monitor:
+    if manager and not (target.allow_shared_monitor or (target.visit and manager in ONLY_VISIT)):
         return _foreign(target, manager, view)
     if target.socket.startswith("/"):
         users = (view.user, current_user()) if connecting else (view.user,)

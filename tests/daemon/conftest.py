@@ -11,6 +11,7 @@ import pytest
 
 from qmp_exporter.catalog import without
 from qmp_exporter.config import Target
+from qmp_exporter.daemon.monitor.visit_watch import VisitWatch
 from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
@@ -32,7 +33,8 @@ async def watch(directory: Path) -> AsyncIterator[Start]:
         def start(socket: str | Path = directory / "web01.sock", poll: float = NEVER, **target: object) -> Watched:
             stats = Selfstats()
             wanted = Target("web01", str(socket), poll_interval=poll, **target)
-            watch = Watch(wanted, without(wanted.disabled), stats, lambda: 0.5)
+            kind = VisitWatch if wanted.visit else Watch
+            watch = kind(wanted, without(wanted.disabled), stats, lambda: 0.5)
             tasks.append(group.create_task(watch.run()))
             return Watched(watch, stats)
 

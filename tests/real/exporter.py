@@ -35,6 +35,7 @@ class Vm(NamedTuple):
     labels: dict[str, str] = {}  # noqa: RUF012  nobody changes it
     allow_shared_monitor: bool = False
     metrics: dict[str, list[str]] = {}  # noqa: RUF012  likewise
+    visit: bool = False
 
 
 class Exporter:

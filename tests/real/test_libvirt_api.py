@@ -152,7 +152,11 @@ async def test_how_a_domain_ended_libvirt_tells_and_the_kernel_why(directory, sh
         await exporter.says("qemu_up 1\nqemu_vm_running 1\nqemu_monitor_connects_total 3")
         await libvirt.virsh("destroy", DOMAIN)
         await exporter.says('qemu_up 0\nqemu_monitor_disconnects_total{after="shutdown"} 2')
-        await exporter.says('qemu_vm_shutdowns_total{reason="host-signal"} 1')
+        page = await exporter.page()
+        assert page['qemu_vm_shutdowns_total{reason="host-signal"}'] in {
+            1,
+            2,
+        }  # libvirt 11.3 relays that of `save`, too
 
 
 @pytest.mark.parametrize("commands", [False, True], ids=["events", "commands"])

@@ -99,10 +99,6 @@ class Conversation:
         if self._listing is None:
             self._listing = self.call(Procedure.LIST_ALL_DOMAINS, _RUNNING, now)
 
-    def leave(self, now: float) -> None:
-        """The daemon logs an error for a client that goes without a word."""
-        self.call(Procedure.CLOSE, b"", now)
-
     def take_unsent(self) -> bytes:
         unsent, self._unsent = b"".join(self._unsent), []
         return unsent

@@ -72,6 +72,7 @@ class ProcessReader:
 
     def __init__(self, pid: int, parts: Iterable[Part | None], network: NetworkReader) -> None:
         self.pid = pid
+        self.was_found = False  # for the one who reads
         self._parts = frozenset(parts)
         self._network = network
         self._start_time = started(pid)

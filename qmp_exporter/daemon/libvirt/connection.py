@@ -10,6 +10,7 @@ from qmp_exporter.core.libvirt.states import why
 from qmp_exporter.core.libvirt.wire import Failure, Lifecycle, MonitorEvent, Procedure, Reply
 from qmp_exporter.core.libvirt.xdr import XdrError
 from qmp_exporter.daemon.monitor.link import Unreachable, reason
+from qmp_exporter.runtime.waiting import happens
 
 CHUNK = 16 * 1024  # bytes read at a time: some fifty events, two milliseconds of work
 LEAVES_WITHIN = 1.0  # seconds
@@ -69,15 +70,15 @@ class Connection(asyncio.BufferedProtocol):
         self._flush()
 
     async def close(self) -> None:
+        """With a word, and not before that is answered: the daemon logs an error for a client that just goes."""
         if self._transport is None or self.over.is_set():
             return
-        self.conversation.leave(time.monotonic())
-        self._flush()
+        if self.conversation.is_open:
+            left = asyncio.Event()
+            self.call(Procedure.CLOSE, b"", lambda _: left.set())
+            await happens(left, LEAVES_WITHIN)
         self._transport.close()
-        try:
-            async with asyncio.timeout(LEAVES_WITHIN):
-                await self.over.wait()
-        except TimeoutError:
+        if not await happens(self.over, LEAVES_WITHIN):
             self._transport.abort()
 
     # --- what asyncio calls

@@ -44,6 +44,11 @@ class LibvirtWatch(Watch):
         super().__init__(target, dispatch, stats, chance, shared)
         self._domain = target
         self._pid: int | None = None
+        self._libvirt_waits = 0.0
+
+    def waits(self, now: float) -> float:
+        """Where nothing is sent to QEMU: that libvirt has asked."""
+        return self._libvirt_waits or super().waits(now)
 
     async def _watch(self) -> None:
         while True:
@@ -83,6 +88,7 @@ class LibvirtWatch(Watch):
 
     def _tell_hang(self, link: DomainLink) -> None:
         """Where libvirt itself waits for QEMU, and no query of ours could tell."""
+        self._libvirt_waits = link.waits if link.hangs else 0.0
         if link.hangs and self.vm.monitor_state == "connected":
             self.vm.monitor("hung", time.time())
             self._say_that_it_waits(LIBVIRT_S_OWN)

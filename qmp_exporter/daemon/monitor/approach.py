@@ -10,8 +10,9 @@ from typing import Final
 
 from qmp_exporter.config import Target
 from qmp_exporter.daemon.host.process import peer_process
+from qmp_exporter.daemon.host.unix_sockets import UnixSockets
 from qmp_exporter.daemon.monitor.link import Unreachable, unreachable
-from qmp_exporter.daemon.monitor.managed_sockets import managing_tool
+from qmp_exporter.daemon.monitor.managed_sockets import ONLY_VISIT, managing_tool
 from qmp_exporter.daemon.monitor.ownership import wrong_owner, wrong_peer
 from qmp_exporter.runtime.paths import PathCalls
 
@@ -23,8 +24,10 @@ FileStamp = tuple[int, ...]
 class Approach:
     """One attempt to connect.  `seen` is what the socket file was like, None where there was none."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, sockets: UnixSockets) -> None:
+        """`sockets` tells who is at a monitor that is to be visited."""
         self._target = target
+        self._sockets = sockets
         self.seen: FileStamp | None = None
 
     async def connect(self, paths: PathCalls) -> str | socket.socket:
@@ -37,6 +40,8 @@ class Approach:
             return target
         try:
             if target.startswith("@"):
+                if self._target.visit:
+                    self._see_that_nobody_is_there(target)
                 return self._connect("\0" + target[1:])
             return await paths.run(target, self._look_and_connect, dispose=socket.socket.close)
         except OSError as error:
@@ -46,11 +51,20 @@ class Approach:
         path = self._target.socket
         self.seen = file_stamp(path)
         manager = None if self._target.allow_shared_monitor else managing_tool(path)  # a link may lead elsewhere by now
-        if manager is not None:
+        if manager is not None and not (self._target.visit and manager in ONLY_VISIT):
             raise Unreachable("foreign", f"it is {manager}'s own monitor, which serves one client only")
         if why := wrong_owner(path, self._target.owner):
             raise Unreachable("denied", why)
+        if self._target.visit and self.seen is not None:
+            self._see_that_nobody_is_there(path)
         return self._connect(path)
+
+    def _see_that_nobody_is_there(self, path: str) -> None:
+        is_free = self._sockets.is_free(path)
+        if is_free is None:
+            raise Unreachable("refused", "nobody listens on the socket, as far as this network namespace shows")
+        if not is_free:
+            raise Unreachable("busy", "another client is there, or waits")
 
     def _connect(self, address: str) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)

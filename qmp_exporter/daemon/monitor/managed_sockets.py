@@ -15,6 +15,9 @@ _MONITORS = (
     ("Ganeti", re.compile(r"/ganeti/kvm-hypervisor/ctrl/[^/]+\.(qmp|kvmd)$")),
 )
 
+# Those that connect to their monitor for a command or a few, and leave: others may come in between.
+ONLY_VISIT = frozenset({"Proxmox", "Ganeti"})
+
 
 # Where a manager's path tells which of its VMs it is, by the name or number that its own commands take.
 _INSTANCES = re.compile(

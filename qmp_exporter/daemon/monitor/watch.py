@@ -27,6 +27,7 @@ from qmp_exporter.core.wire import BadMessage
 from qmp_exporter.daemon.host.exits import ProcessExit
 from qmp_exporter.daemon.host.network import NetworkReader
 from qmp_exporter.daemon.host.process import ProcessReader, peer_pid
+from qmp_exporter.daemon.host.unix_sockets import UnixSockets
 from qmp_exporter.daemon.monitor.approach import Approach
 from qmp_exporter.daemon.monitor.connect_limiter import ConnectLimiter
 from qmp_exporter.daemon.monitor.link import Link, Unreachable, reason
@@ -73,10 +74,13 @@ class Shared:
         self.series = Budget(SERIES)
         self.paths = PathCalls()
         self.files = SocketFiles()
+        self.sockets = UnixSockets()
 
 
 class Watch:
     """`chance` yields numbers in [0, 1): the jitter of polls and of the back-off."""
+
+    hears_events = True
 
     def __init__(
         self,
@@ -88,7 +92,7 @@ class Watch:
     ) -> None:
         self.rename(target)
         self._shared = shared or Shared()
-        self.vm = Vm(dispatch, time.time(), self._shared.series)
+        self.vm = Vm(dispatch, time.time(), self._shared.series, hears_events=self.hears_events)
         self.health = Health(time.time())
         self._dispatch = dispatch
         self._stats = stats
@@ -111,6 +115,10 @@ class Watch:
         self.target = target
         self._log = log.bind(vm=target.name, socket=target.socket)
 
+    def waits(self, now: float) -> float:
+        """For how many seconds QEMU has answered nothing that it was asked."""
+        return self.session.waits(now)
+
     async def run(self) -> None:
         """Never returns; ends by being cancelled."""
         async with asyncio.TaskGroup() as self._afterwards:
@@ -119,7 +127,7 @@ class Watch:
     async def _watch(self) -> None:
         failures = in_haste = 0
         while True:
-            approach = Approach(self.target)
+            approach = Approach(self.target, self._shared.sockets)
             started = time.monotonic()
             state = await self._attempt(approach)
             lasted = state == "connected" and time.monotonic() - started > LONGEST
@@ -168,9 +176,7 @@ class Watch:
             await link.close()
             self.health = Health(time.time(), A_BUG)
             self._end_session(link, self.health.since)
-            if (process_exit := self._process_exit) is not None:
-                self._telling = self._afterwards.create_task(self._tell_exit(process_exit))
-                self._telling.add_done_callback(lambda _: process_exit.close())  # even where it never begins
+            self._tell_exit_when_it_is_known()
         self._say_why_it_ended(link, announced=announced)
 
     def _exit_of(self, link: OpenLink) -> ProcessExit | None:
@@ -188,6 +194,12 @@ class Watch:
 
     def _end_session(self, link: OpenLink, at: float) -> None:  # noqa: ARG002  the loss of a socket is an end, whatever was said
         self.session.end(at)
+
+    def _tell_exit_when_it_is_known(self) -> None:
+        process_exit, self._process_exit = self._process_exit, None
+        if process_exit is not None:
+            self._telling = self._afterwards.create_task(self._tell_exit(process_exit))
+            self._telling.add_done_callback(lambda _: process_exit.close())  # even where it never begins
 
     async def _tell_exit(self, process_exit: ProcessExit) -> None:
         """The monitor is lost; meanwhile the watch goes on, for QEMU may be there."""
@@ -288,18 +300,19 @@ class Watch:
         if pid is None or not self.vm.host_parts:
             return
         reader = ProcessReader(pid, self.vm.host_parts, self._shared.network)
-        is_found = False
         while True:
-            wants = self._host_wants(pid)
-            info = reader.read(wants, time.monotonic())
-            if info is not None and not is_found:
-                is_found = True
-                self.vm.process_found(time.time())
-            self.vm.process(info, time.time())
-            if self._process_exit is not None:
-                self._process_exit.look()
-            seconds = self.target.poll_interval if wants.vcpus else FIRST_LOOK
+            self._read_process(reader)
+            seconds = self.target.poll_interval if self.vm.facts[HOST_WANTS].vcpus else FIRST_LOOK
             await asyncio.sleep(in_a_slot(time.monotonic() + seconds, seconds) - time.monotonic())
+
+    def _read_process(self, reader: ProcessReader) -> None:
+        info = reader.read(self._host_wants(reader.pid), time.monotonic())
+        if info is not None and not reader.was_found:
+            reader.was_found = True
+            self.vm.process_found(time.time())
+        self.vm.process(info, time.time())
+        if self._process_exit is not None:
+            self._process_exit.look()
 
     def _say_what_it_stopped_on(self, state: str, now: float) -> None:
         if state not in FAULTS or now - self._said_fault_at < SAID_AGAIN:

@@ -16,6 +16,7 @@ from qmp_exporter.config import Target
 from qmp_exporter.core.page import Page
 from qmp_exporter.daemon.libvirt.watch import DomainTarget, LibvirtWatch
 from qmp_exporter.daemon.monitor.dial_in_watch import DialInWatch, DialledIn
+from qmp_exporter.daemon.monitor.visit_watch import VisitWatch
 from qmp_exporter.daemon.monitor.watch import Shared, Watch
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.sources import Collision, Source, Sources
@@ -236,6 +237,8 @@ def _watch_of(target: Target, stats: Selfstats, shared: Shared) -> Watch:
         return LibvirtWatch(target, dispatch, stats, random.random, shared)
     if isinstance(target, DialledIn):
         return DialInWatch(target, dispatch, stats, random.random, shared)
+    if target.visit:
+        return VisitWatch(target, dispatch, stats, random.random, shared)
     return Watch(target, dispatch, stats, random.random, shared)
 
 

@@ -47,6 +47,5 @@ class Overview:
 
 def _target(watch: Watch) -> overview.Target:
     target = watch.target
-    waits = watch.session.waits(time.monotonic())
-    monitor = overview.monitor(watch.vm, *watch.health, waits=waits, now=time.time())
+    monitor = overview.monitor(watch.vm, *watch.health, waits=watch.waits(time.monotonic()), now=time.time())
     return overview.target(watch.vm, target.name, target.socket, target.labels, monitor)

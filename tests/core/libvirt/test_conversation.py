@@ -135,11 +135,3 @@ def test_the_failure_of_a_call_is_told():
     talk._hear_calls()
     payload = struct.pack(">iiI", 42, 10, 1) + text("gone")
     assert talk.answers(payload, status=1) == [Failure(serial, 42, "gone")]
-
-
-def test_it_leaves_with_a_word():
-    talk = Talk()
-    talk.opens()
-    talk.conversation.leave(talk.now)
-    talk._hear_calls()
-    assert talk.calls[-1] == (REMOTE, 2)

@@ -10,6 +10,7 @@ import pytest
 
 from parts import need_root
 from qmp_exporter.config import Target
+from qmp_exporter.daemon.host.unix_sockets import UnixSockets
 from qmp_exporter.daemon.monitor import approach as approach_module
 from qmp_exporter.daemon.monitor.approach import Approach
 from qmp_exporter.daemon.monitor.link import Unreachable
@@ -40,7 +41,7 @@ def listener(stack: ExitStack, address: str | Path, uid: int) -> None:
 async def connect(target: Target) -> str:
     """-> what came of it"""
     try:
-        connection = await Approach(target).connect(PathCalls())
+        connection = await Approach(target, UnixSockets()).connect(PathCalls())
     except Unreachable as failure:
         return f"{failure.state}: {failure}"
     assert isinstance(connection, socket.socket)
@@ -88,7 +89,7 @@ async def test_the_last_descriptors_are_not_for_monitors(
 
 async def test_it_is_remembered_which_file_was_there(directory: Path, stack: ExitStack) -> None:
     need_root()
-    approach = Approach(Target("web01", f"{directory}/web01.sock"))
+    approach = Approach(Target("web01", f"{directory}/web01.sock"), UnixSockets())
     with pytest.raises(Unreachable, match="no socket there"):
         await approach.connect(PathCalls())
     assert approach.seen is None
