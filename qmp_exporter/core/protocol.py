@@ -92,7 +92,7 @@ class Protocol:
         now: float,
         max_line: int = MAX_LINE,
         budget: Budget | None = None,
-        greeting_within: float = GREETING_DEADLINE,
+        greeting_within: float | None = None,
     ) -> None:
         """`allowed`: what may be sent, beside qmp_capabilities; `now`: when the attempt to connect begins.
 
@@ -106,8 +106,8 @@ class Protocol:
         self._unsent: list[bytes] = []
         self._greeting: Greeting | None = None
         self.first_words = b""  # of a peer that does not greet: they tell what it is
-        self._greeting_within = greeting_within
-        self.deadline: float | None = now + greeting_within
+        self._greeting_within = greeting_within or GREETING_DEADLINE
+        self.deadline: float | None = now + self._greeting_within
         self.is_open = False
 
     def allow(self, allowed: AllowList, budget: Budget, max_line: int = MAX_LINE) -> None:
