@@ -44,6 +44,19 @@ async def main():
 
 asyncio.run(main())
 """
+# Two QEMUs of root's, one of which starts later.
+VISITED = """
+import asyncio, pathlib
+from qmp_exporter.simulator import Monitor, SimulatedVm
+
+async def main():
+    async with Monitor(SimulatedVm("vm0001"), pathlib.Path("/run/qemu-server/101.qmp")):
+        await asyncio.sleep(15)
+        async with Monitor(SimulatedVm("vm0002"), pathlib.Path("/run/qemu-server/102.qmp")):
+            await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
 # As libvirt's socket is on Debian; polkit, which keeps all others out, is not here.
 LIBVIRTD = """
 import asyncio, os, pathlib, shutil, sys
@@ -336,6 +349,24 @@ async def test_the_domains_of_a_libvirt_are_heard_inside_the_unit_as_the_page_ab
         return "no daemon runs at /run/libvirt/libvirt-sock" in machine.state("StatusText")[0] or None
 
     await awaited(told, machine.journal)
+
+
+async def test_the_monitors_of_proxmox_are_visited_inside_the_unit_as_the_page_about_proxmox_says(machine: Machine):
+    page = (ROOT / "docs/quickstart-proxmox.md").read_text()
+    (config,) = (text for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "visit:" in text)
+    (steps,) = (text for text in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "proxmox.conf" in text)
+    for path, text in re.findall(r"```ini\n# (/etc/systemd/system/qmp-visits\S+)\n(.*?)```", page, re.DOTALL):
+        machine.write(path, text)
+    machine.write(CONFIG, config)
+    simulator = ("/usr/lib/qmp-exporter/bin/python3", "-I", "-c", VISITED)
+    machine.run("mkdir", "/run/qemu-server")
+    machine.run("systemd-run", "--quiet", "--property=UMask=0027", *simulator)
+    machine.run("sh", "-c", "until test -S /run/qemu-server/101.qmp; do sleep 0.1; done")
+    assert "1 good" in machine.run("sh", "-euc", steps)
+    await shown(machine, 'qemu_monitor_state{state="visited",vm="vm0001"} 1.0')
+    machine.run("sh", "-c", "until test -S /run/qemu-server/102.qmp; do sleep 0.1; done")
+    await shown(machine, 'qemu_monitor_state{state="visited",vm="vm0002"} 1.0')
+    assert machine.complaints() == ""
 
 
 def test_the_package_as_it_comes_says_what_to_do_next(machine: Machine):

@@ -48,15 +48,15 @@ def test_the_directory_of_sockets_hands_its_group_on_and_shows_nothing_to_others
     assert directory == "d /run/qmp 2770 root qmp-exporter -"
 
 
-def test_the_drop_in_for_libvirt_opens_its_directory_and_nothing_else(deploy: Path, unit: Path):
+@pytest.mark.parametrize(("name", "opens"), [("libvirt", "-/run/libvirt"), ("proxmox", "-/run/qemu-server")])
+def test_a_drop_in_opens_one_directory_and_nothing_else(deploy: Path, unit: Path, name: str, opens: str):
     hidden, still = (
         {
             path
-            for line in file.read_text().splitlines()
-            if line.startswith("InaccessiblePaths=")
+            for line in re.findall("^InaccessiblePaths=(.*)$", file.read_text(), re.MULTILINE)
             for path in line.split()
         }
-        for file in (unit, deploy / "systemd/libvirt.conf")
+        for file in (unit, deploy / "systemd" / f"{name}.conf")
     )
-    cut = {path.removeprefix("InaccessiblePaths=") for path in hidden}
-    assert cut - {path.removeprefix("InaccessiblePaths=") for path in still} == {"-/run/libvirt"}
+    assert hidden - still == {opens}
+    assert still < hidden

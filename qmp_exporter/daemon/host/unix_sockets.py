@@ -22,7 +22,7 @@ class UnixSockets:
         """None where nobody listens there, as far as this network namespace shows."""
         self._read_again()
         real = os.path.realpath(path)
-        same = [crowd for other, crowd in self._by_name.get(_name(path), ()) if os.path.realpath(other) == real]
+        same = [crowd for other, crowd in self._by_name.get(_name(real), ()) if os.path.realpath(other) == real]
         if not any(crowd.listening for crowd in same):
             return None
         return not any(crowd.clients for crowd in same)

@@ -18,6 +18,7 @@ def test_a_socket_is_free_until_somebody_comes_be_he_accepted_or_not(directory: 
         assert UnixSockets().is_free(str(path)) is None
         listener.listen(1)
         assert UnixSockets().is_free(str(path)) is True
+        assert UnixSockets().is_free(str(link)) is True
         client = stack.enter_context(socket.socket(socket.AF_UNIX))
         client.connect(str(path))
         assert UnixSockets().is_free(str(path)) is False
