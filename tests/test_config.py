@@ -49,7 +49,7 @@ def test_a_bad_file_is_refused_with_exactly_the_errors_in_its_leading_comments(p
 def test_the_example_is_accepted():
     config = load(ROOT / "config.example.yaml", KNOWN)
     assert {vm.poll_interval for vm in config.vms} == {15}
-    assert [vm.name for vm in config.vms] == ["web01", "db01", "build01", "lab01", "legacy01"]
+    assert [vm.name for vm in config.vms] == ["web01", "db01", "build01", "lab01", "101", "legacy01"]
 
 
 def test_everything_said_in_the_file_arrives():
