@@ -34,11 +34,11 @@ test-qemu: packages .venv/.dev .qemu/$(RELEASE) ## tests/real with the QEMU of a
 test-bare: .bare/$(RELEASE) ## both README commands in a bare Debian, as root; RELEASE=bookworm or trixie
 	sh tests/bare.sh $(RELEASE)
 
-bench: .venv/.run ## measure speed, size and cost again into tests/bench/README.md; ARGS="intake" for a part; 10 minutes
-	$(BIN)/python -m tests.bench $(ARGS)
+bench: .venv/.dev ## measure speed, size and cost again into tests/bench/README.md; ARGS="intake" for a part; 10 minutes
+	PYTHONPATH=tests:tests/daemon:tests/real $(BIN)/python -m tests.bench $(ARGS)
 
-bench-smoke: .venv/.run ## a little of each benchmark, to see that it works; its numbers mean nothing
-	$(BIN)/python -m tests.bench --smoke $(ARGS)
+bench-smoke: .venv/.dev ## a little of each benchmark, to see that it works; its numbers mean nothing
+	PYTHONPATH=tests:tests/daemon:tests/real $(BIN)/python -m tests.bench --smoke $(ARGS)
 
 check: .venv/.dev ## format, lint and types, as CI wants them
 	$(BIN)/ruff format --check .

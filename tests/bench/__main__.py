@@ -1,6 +1,6 @@
 """Names of sections, none for all -> their numbers, measured and put into README.md; with --smoke only shown.
 
-python -m tests.bench [--smoke] [intake] [page] [fleet] [cost] [chain]
+python -m tests.bench [--smoke] [intake] [page] [fleet] [cost] [chain] [libvirt]
 """
 
 import argparse
@@ -12,12 +12,19 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.bench import chain, cost, fleet, intake, page
+from tests.bench import chain, cost, fleet, intake, libvirt, page
 from tests.bench.process import raise_file_limit
 from tests.bench.scale import FULL, SMOKE
 from tests.bench.table import rewrite
 
-SECTIONS = {"page": page.run, "intake": intake.run, "fleet": fleet.run, "cost": cost.run, "chain": chain.run}
+SECTIONS = {
+    "page": page.run,
+    "intake": intake.run,
+    "fleet": fleet.run,
+    "cost": cost.run,
+    "chain": chain.run,
+    "libvirt": libvirt.run,
+}
 README = Path(__file__).with_name("README.md")
 
 

@@ -120,8 +120,15 @@ async def ours(feeder: "Feeder", poll: int = POLL) -> AsyncIterator[Exporter]:
 async def exporting(sockets: dict[str, Path], poll: int = POLL) -> AsyncIterator[Exporter]:
     """The program as its users start it, with these VMs by name."""
     targets = [{"name": name, "socket": str(path)} for name, path in sockets.items()]
+    async with configured({"poll_interval": f"{poll}s", "vms": targets}) as exporter:
+        yield exporter
+
+
+@asynccontextmanager
+async def configured(configuration: dict[str, object]) -> AsyncIterator[Exporter]:
+    """The same with any configuration."""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as config:
-        json.dump({"poll_interval": f"{poll}s", "vms": targets}, config)  # JSON is YAML
+        json.dump(configuration, config)  # JSON is YAML
         config.flush()
         port = free_port()
         options = (f"--config.file={config.name}", f"--web.listen-address=127.0.0.1:{port}", "--log.level=error")

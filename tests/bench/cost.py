@@ -103,10 +103,10 @@ async def _watched(
         before = relays[POLL].counts
         loops: dict[int, list[float]] = {poll: [] for poll in processes}
         for _ in range(4):
-            started = {poll: _main_loop(pid) for poll, pid in processes.items()}
+            started = {poll: main_loop(pid) for poll, pid in processes.items()}
             await asyncio.sleep(scale.quarter)
             for poll, pid in processes.items():
-                loops[poll].append(_main_loop(pid) - started[poll])
+                loops[poll].append(main_loop(pid) - started[poll])
         commands, asked, answered = (
             (now - then) * HOUR / (4 * scale.quarter) for now, then in zip(relays[POLL].counts, before, strict=True)
         )
@@ -114,6 +114,6 @@ async def _watched(
     return [*rows, Number("bytes from QEMU in an hour", [answered / 1024], "KiB")], loops
 
 
-def _main_loop(pid: int) -> float:
+def main_loop(pid: int) -> float:
     """CPU seconds of a QEMU's main thread, in which it runs its commands; finer than the ticks of /proc/PID/stat."""
     return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) / 1e9

@@ -22,6 +22,9 @@ class Scale(NamedTuple):
     scrapes_naive: int  # of those that can take ten seconds
     chain: int  # images of a disk
     chain_seconds: int
+    domains: int  # of a libvirt
+    relayed: int  # events through libvirt
+    watched: int  # seconds
     quarter: int  # seconds; four of them make the time for which a VM is watched
 
 
@@ -44,6 +47,9 @@ FULL = Scale(
     scrapes_naive=3,
     chain=200,
     chain_seconds=300,
+    domains=27,
+    relayed=1_000_000,
+    watched=60,
     quarter=15,
 )
 
@@ -66,5 +72,8 @@ SMOKE = Scale(
     scrapes_naive=2,
     chain=3,
     chain_seconds=2,
+    domains=2,
+    relayed=4_000,
+    watched=2,
     quarter=1,
 )

@@ -90,9 +90,14 @@ class Libvirtd:
     # --- what happens to domains
 
     def event(self, domain: Domain, name: str, details: Any = None, number: int | None = None) -> None:
+        self.sends(self.storm(domain, name, details, 1, number))
+
+    @staticmethod
+    def storm(domain: Domain, name: str, details: Any, times: int, number: int | None = None) -> bytes:
+        """-> the bytes of an event, again and again"""
         data = struct.pack(">I", 0) if details is None else struct.pack(">I", 1) + text(json.dumps(details))
         payload = struct.pack(">i", 1) + domain.packed(number) + text(name) + struct.pack(">qI", 1_700_000_000, 500_000)
-        self.sends(frame(QEMU, 6, 2, 0, payload + data))
+        return frame(QEMU, 6, 2, 0, payload + data) * times
 
     def lifecycle(self, domain: Domain, event: int, detail: int = 0, number: int | None = None) -> None:
         payload = struct.pack(">i", 0) + domain.packed(number) + struct.pack(">ii", event, detail)
@@ -120,6 +125,12 @@ class Libvirtd:
     def sends(self, raw: bytes) -> None:
         for client in self.clients:
             client.write(raw)
+
+    async def sends_and_waits(self, raw: bytes) -> None:
+        """As fast as it is read."""
+        self.sends(raw)
+        for client in self.clients:
+            await client.drain()
 
     def pings(self) -> None:
         self.sends(frame(KEEPALIVE, 1, 2, 0, b""))

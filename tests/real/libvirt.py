@@ -101,18 +101,26 @@ class Libvirt:
         """-> the socket of its daemon"""
         return self.directory / "libvirt" / "libvirt-sock"
 
-    @property
-    def pid(self) -> int:
-        """-> of the domain's QEMU"""
-        (file,) = self.directory.rglob(f"{DOMAIN}.pid")
+    def pid(self, name: str = DOMAIN) -> int:
+        """-> of a domain's QEMU"""
+        (file,) = self.directory.rglob(f"{name}.pid")
         return int(file.read_text())
 
-    async def define(self, name: str) -> None:
-        """One more domain, with a disk of its own, that knows nothing of anybody; it runs then."""
+    @property
+    def daemon_pid(self) -> int:
+        """-> of libvirtd, which setpriv has become"""
+        assert self._daemon is not None
+        return self._daemon.pid
+
+    async def define(self, name: str, *, knows_us: bool = False) -> None:
+        """One more domain, with a disk of its own; it runs then.  `knows_us`: it has a second monitor, NAME.sock."""
         image = self._image(f"{name}.img")
         xml = self.directory / f"{name}.xml"
-        xml.write_text(DOMAIN_XML.format(domain=name, qemu=QEMU, image=image, second_monitor=""))
-        shutil.chown(xml, "nobody", "nogroup")
+        second_monitor = self._second_monitor().replace(str(self.monitor), f"{self.directory}/{name}.sock")
+        second_monitor = second_monitor if knows_us else ""
+        xml.write_text(DOMAIN_XML.format(domain=name, qemu=QEMU, image=image, second_monitor=second_monitor))
+        if os.geteuid() == 0:
+            shutil.chown(xml, "nobody", "nogroup")
         self._names.append(name)
         await self.virsh("define", str(xml))
         await self.virsh("start", name)
@@ -169,12 +177,7 @@ class Libvirt:
 
     def _prepare(self) -> None:
         image = self._image("boot.img")
-        recipes = re.findall(r"<qemu:commandline>.*?</qemu:commandline>", README.read_text(), re.DOTALL)
-        (second_monitor,) = (recipe for recipe in recipes if ("server=off" in recipe) == self._dials_in)
-        second_monitor = re.sub("/run/qmp(-exporter)?/", f"{self.directory}/", second_monitor)
-        second_monitor = second_monitor.replace("reconnect-ms=1000", again(QEMU))
-        assert str(self.dial_in if self._dials_in else self.monitor) in second_monitor
-        second_monitor = second_monitor if self._knows_us else ""
+        second_monitor = self._second_monitor() if self._knows_us else ""
         xml = DOMAIN_XML.format(domain=DOMAIN, qemu=QEMU, image=image, second_monitor=second_monitor)
         if self._provoked:
             arguments = "".join(f"<qemu:arg value={quoteattr(one)}/>" for one in self._extra())
@@ -193,6 +196,14 @@ class Libvirt:
         if os.geteuid() == 0:
             for path in (self.directory, *self.directory.rglob("*")):
                 shutil.chown(path, "nobody", "nogroup")
+
+    def _second_monitor(self) -> str:
+        recipes = re.findall(r"<qemu:commandline>.*?</qemu:commandline>", README.read_text(), re.DOTALL)
+        (recipe,) = (recipe for recipe in recipes if ("server=off" in recipe) == self._dials_in)
+        recipe = re.sub("/run/qmp(-exporter)?/", f"{self.directory}/", recipe)
+        recipe = recipe.replace("reconnect-ms=1000", again(QEMU))
+        assert str(self.dial_in if self._dials_in else self.monitor) in recipe
+        return recipe
 
     def _image(self, name: str) -> Path:
         image = self.directory / name

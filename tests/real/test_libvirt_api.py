@@ -141,7 +141,7 @@ async def test_how_a_domain_ended_libvirt_tells_and_the_kernel_why(directory, sh
         page = await exporter.says("qemu_up 1\nqemu_vm_running 1")
         assert page["qemu_process_resident_memory_bytes"] > 1_000_000
         assert page['qemu_vcpu_cpu_seconds_total{vcpu="0"}'] > 0
-        os.kill(libvirt.pid, signal.SIGKILL)
+        os.kill(libvirt.pid(), signal.SIGKILL)
         await exporter.says('qemu_up 0\nqemu_monitor_disconnects_total{after="none"} 1')
         await exporter.says('qemu_monitor_disconnects_total{after="shutdown"} 0\nqemu_monitor_state{state="missing"} 1')
         await libvirt.virsh("start", DOMAIN)
@@ -200,7 +200,7 @@ async def test_qemus_that_hang_leave_libvirt_to_others(directory, short_path):
         async with exporting(short_path, WEB, libvirt=through(libvirt, commands=True)) as exporter:
             for name in (DOMAIN, *names):
                 await exporter.about(Vm(name, "")).says("qemu_up 1")
-            pids = [int(next(directory.rglob(f"{name}.pid")).read_text()) for name in names]
+            pids = [libvirt.pid(name) for name in names]
             for pid in pids:
                 os.kill(pid, signal.SIGSTOP)
             try:
