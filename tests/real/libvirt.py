@@ -29,6 +29,7 @@ DAEMON, CLIENT, QEMU = "libvirtd", "virsh", "/usr/bin/qemu-system-x86_64"  # pro
 DOMAIN = "web01"
 STARTED_WITHIN = 100.0  # seconds; the first time, libvirt asks QEMU for everything it can do
 README = Path(__file__).parents[2] / "deploy" / "README.md"
+# A guest without a serial port never rests: what it reads there looks like an order.
 DOMAIN_XML = """
 <domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{domain}</name>
@@ -41,6 +42,7 @@ DOMAIN_XML = """
       <source file='{image}'/>
       <target dev='vda' bus='virtio'/>
     </disk>
+    <serial type='null'><target port='0'/></serial>
   </devices>
   {second_monitor}
 </domain>

@@ -130,7 +130,7 @@ class LibvirtDomains:
         self._complained = ""
         self._fleet.works(self.source)
         self._log.info("libvirt connected", path=self._path, commands=self._entry.commands)
-        if self._entry.commands:
+        if self._entry.commands and not self._has_listed:
             self._log.info("libvirt marks each domain as tainted", why="its QEMU is asked: custom-monitor")
         listed = None
         for look in itertools.count():

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -9,10 +10,17 @@ from pathlib import Path
 import pytest
 
 from libvirtd import ANSWERS, EVENTS, GET_STATE, LIST, QEMU, REMOTE, SUSPENDED, Domain, Libvirtd
+from qmp_exporter.catalog import CATALOG
+from qmp_exporter.catalog.vm import QUERY_STATUS
 from qmp_exporter.config import Libvirt, Target
 from qmp_exporter.core import in_flight
-from qmp_exporter.core.libvirt import conversation
+from qmp_exporter.core.family import Query
+from qmp_exporter.core.libvirt import conversation, wire
+from qmp_exporter.core.libvirt.slots import Slots
+from qmp_exporter.core.protocol import NotAllowed
 from qmp_exporter.daemon.libvirt import domain_link
+from qmp_exporter.daemon.libvirt.connection import Connection
+from qmp_exporter.daemon.libvirt.domain_link import CommandLink, DomainLink
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets import libvirt as libvirt_module
 from qmp_exporter.daemon.targets.fleet import Fleet
@@ -260,6 +268,22 @@ async def test_four_that_hang_are_named_and_the_events_of_the_others_still_come(
             await exporter.says(f'qemu_monitor_state{{state="connected",vm="{domain.name}"}}')
 
 
+def test_what_is_not_on_the_allow_list_never_leaves():
+    run = wire.Domain("web01", "6a3c1f0e-6d2f-4c53-9f0a-0123456789ab", 1)
+    connection = Connection("/nowhere", "qemu:///system", lambda _: None)
+    with pytest.raises(NotAllowed, match="query-block"):
+        DomainLink(connection, run).ask(next(query for query in CATALOG.queries if query.command == "query-block"))
+
+    async def ask() -> None:
+        link = CommandLink(connection, run, CATALOG.allowed, Slots())
+        with pytest.raises(NotAllowed, match="quit"):
+            link.ask(Query("quit", dict))
+        with pytest.raises(NotAllowed, match="query-status"):
+            link.ask(QUERY_STATUS, b'{"a": 1}')
+
+    asyncio.run(ask())
+
+
 # --- with others
 
 
@@ -333,6 +357,21 @@ async def test_answers_to_nothing_and_pings_are_taken_in_stride(exporter, daemon
     daemon.event(web01, "STOP")
     await exporter.says('qemu_vm_stops_total{vm="web01"}')
     await eventually(lambda: f"{0x6B656570:x}/2" in daemon.calls)
+
+
+async def test_an_event_whose_data_cannot_be_read_is_bad_and_the_next_one_counts(exporter, daemon, web01):
+    exporter.watches()
+    await exporter.says('qemu_up{vm="web01"}')
+    nested: list[object] = []
+    for _ in range(2000):
+        nested = [nested]
+    daemon.event(web01, "BLOCK_IO_ERROR", {"device": nested})
+    daemon.event(web01, "BLOCK_IO_ERROR", {"device": "x" * 1_000_000, "operation": "read", "action": "report"})
+    daemon.event(web01, "STOP")
+    await exporter.says('qemu_vm_stops_total{vm="web01"}')
+    bad = exporter.stats.text(openmetrics=False).decode()
+    assert re.search(r'qmp_exporter_bad_messages_total\{reason="(shape|depth)"\} [1-9]', bad)
+    assert max(map(len, await exporter.lines())) < 300
 
 
 async def test_a_flood_of_domains_ends_at_a_limit(exporter, monkeypatch):
