@@ -85,6 +85,13 @@ def command_line() -> argparse.ArgumentParser:
         action="store_true",
         help="listen on the sockets that a .socket unit passes, and on no address",
     )
+    web.add_argument(
+        "--output.textfile",
+        dest="textfile",
+        metavar="FILE.prom",
+        type=_textfile,
+        help="write the metrics to this file as well, for node_exporter's textfile collector",
+    )
     web.add_argument("--log.level", dest="level", choices=tuple(LEVELS), default="info", help="default: %(default)s")
     web.add_argument(
         "--log.format", dest="format", choices=("logfmt", "json"), default="logfmt", help="default: %(default)s"
@@ -156,6 +163,13 @@ def _path(text: str) -> str:
     if not re.fullmatch(r"(/[\w.~-]*)+", text) or text.startswith("/-/"):
         raise argparse.ArgumentTypeError(f"{text!r}: wanted a path like /metrics, outside of /-/")
     return text
+
+
+def _textfile(text: str) -> Path:
+    """The collector reads no other."""
+    if not text.startswith("/") or not text.endswith(".prom"):
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted an absolute path that ends in .prom")
+    return Path(text)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -288,6 +302,7 @@ def _options(options: argparse.Namespace) -> Options:
         options.lifecycle,
         options.web_config,
         options.systemd_socket,
+        options.textfile,
     )
 
 

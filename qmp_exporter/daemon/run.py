@@ -22,6 +22,7 @@ from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.reconciler import Reconciler
 from qmp_exporter.daemon.web.exposition import Exposition
 from qmp_exporter.daemon.web.http import application
+from qmp_exporter.daemon.web.textfile import write_pages
 from qmp_exporter.runtime.garbage import collect_garbage
 from qmp_exporter.runtime.supervisor import restart_on_crash
 from qmp_exporter.webserver import ALLOW_ALL, LIMITS, AccessControl, bound, listening, named, rules
@@ -42,6 +43,7 @@ class Options:
     lifecycle: bool = False  # whether a request may reload the configuration
     web_config: Path | None = None
     systemd_socket: bool = False  # listen on what the service manager passes, not on the addresses
+    textfile: Path | None = None  # where the page is written, too
 
 
 async def run(
@@ -70,7 +72,9 @@ async def run(
     loop.add_signal_handler(signal.SIGHUP, reload.ask)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # one may have come while we started
     on_request = reload.now if options.lifecycle else None
-    app = application(fleet, Exposition(fleet, stats), options.telemetry_path, on_request)
+    exposition = Exposition(fleet, stats)
+    app = application(fleet, exposition, options.telemetry_path, on_request)
+    textfile = (partial(write_pages, options.textfile, exposition, lambda: fleet.ready),) if options.textfile else ()
     access = AccessControl(rules(options.web_config) if options.web_config else ALLOW_ALL, stats)
     listeners = systemd.inherited() if options.systemd_socket else await bound(options.addresses)
     async with listening(app, listeners, access, stats):
@@ -87,6 +91,7 @@ async def run(
                 partial(restart_on_crash, reload.run),
                 partial(_heartbeat, fleet, stats, allowed),
                 partial(collect_garbage, lambda: fleet.ready, lambda: fleet.gone),
+                *textfile,
             )
         finally:
             systemd.notify("STOPPING=1")

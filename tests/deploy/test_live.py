@@ -369,6 +369,21 @@ async def test_the_monitors_of_proxmox_are_visited_inside_the_unit_as_the_page_a
     assert machine.complaints() == ""
 
 
+async def test_the_metrics_are_written_for_node_exporter_as_the_manual_of_deployment_shows(machine: Machine):
+    shipped = (ROOT / "deploy/README.md").read_text()
+    (steps,) = (text for text in re.findall(r"```sh\n(.*?)```", shipped, re.DOTALL) if "--output.textfile" in text)
+    await simulate(machine, 1)
+    machine.run("mkdir", "-p", "/var/lib/prometheus/node-exporter")
+    machine.run("sh", "-euc", steps)
+    file = "/var/lib/prometheus/node-exporter/qemu.prom"
+    machine.run("sh", "-c", f"until grep -qF '{UP}' {file}; do sleep 0.1; done")
+    assert machine.run("stat", "--format=%A", file) == "-rw-r--r--\n"
+    assert machine.try_to(*machine.asking("/metrics"))[0] != 0
+    machine.run("systemctl", "stop", SERVICE)
+    assert machine.try_to("test", "-e", file)[0] != 0
+    assert machine.complaints() == ""
+
+
 def test_the_package_as_it_comes_says_what_to_do_next(machine: Machine):
     machine.run("qmp-exporter", "check-config", "--strict", CONFIG)
     said = machine.run("qmp-exporter", "diagnose", CONFIG)
