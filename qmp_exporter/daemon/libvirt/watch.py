@@ -43,7 +43,6 @@ class LibvirtWatch(Watch):
     ) -> None:
         super().__init__(target, dispatch, stats, chance, shared)
         self._domain = target
-        self._pid: int | None = None
         self._libvirt_waits = 0.0
 
     def waits(self, now: float) -> float:
@@ -105,9 +104,8 @@ class LibvirtWatch(Watch):
             self.vm.started_with(process.disks if process else (), time.time())
         if process is None:
             return None
-        if self._telling is not None and process.pid == self._pid:  # it goes on; only libvirt was away
+        if self._telling is not None and process.pid == self.pid:  # it goes on; only libvirt was away
             self._telling.cancel()
-        self._pid = process.pid
         if self._dispatch.feeds("exited"):
             self._process_exit = ProcessExit.of_process(process.pid)
         return process.pid

@@ -107,7 +107,7 @@ class VisitWatch(Watch):
         words = f"asked every {self.target.poll_interval:g} s, between the visits of others; no events"
         self.health = Health(time.time(), words)
         self._process_exit = self._exit_of(link)
-        pid = run[1]
+        self.pid = pid = run[1]
         parts = self.vm.host_parts
         self._reader = ProcessReader(pid, parts, self._shared.network) if pid is not None and parts else None
 

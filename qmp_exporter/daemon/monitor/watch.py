@@ -103,6 +103,7 @@ class Watch:
         self._run_state_since: float | None = None
         self._may_have_stopped = False  # said when it is known whose disk it was
         self._ended = ""  # how the last process did, in words
+        self.pid: int | None = None  # of QEMU, in the last session; None where it is not known
         self._telling: asyncio.Task[None] | None = None
         self._process_exit: ProcessExit | None = None  # of the process of this session
         self._afterwards = asyncio.TaskGroup()
@@ -296,7 +297,7 @@ class Watch:
 
     async def _look_at_process(self, link: OpenLink) -> None:
         """Ask the host's kernel about QEMU's process as often as QEMU is polled."""
-        pid = await self._pid_of(link)
+        self.pid = pid = await self._pid_of(link)
         if pid is None or not self.vm.host_parts:
             return
         reader = ProcessReader(pid, self.vm.host_parts, self._shared.network)

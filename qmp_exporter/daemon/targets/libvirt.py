@@ -25,8 +25,10 @@ from qmp_exporter.daemon.libvirt.daemon_socket import connected, find
 from qmp_exporter.daemon.libvirt.domain_link import CommandLink, DomainLink
 from qmp_exporter.daemon.libvirt.found_processes import FoundProcesses
 from qmp_exporter.daemon.libvirt.watch import DomainTarget
+from qmp_exporter.daemon.monitor.dial_in_watch import DialledIn
 from qmp_exporter.daemon.monitor.link import Unreachable, unreachable
 from qmp_exporter.daemon.monitor.mailbox import Mailbox
+from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.sources import LIBVIRT, Source
@@ -52,6 +54,7 @@ class _Domain:
         self.target = target
         self.run: Domain | None = None
         self.link: DomainLink | None = None
+        self.ended: int | None = None  # the id of the run that ended last
         self.left_at = 0.0
 
 
@@ -76,7 +79,7 @@ class LibvirtDomains:
         self._own: dict[str, str] = {}  # VMs that have a monitor of their own: names by UUID
         self._complained = ""
         self._path = entry.socket
-        self._has_listed = False
+        self._has_listed = self._has_refused = False
         self._log = log.bind(libvirt=entry.socket or entry.uri)
 
     async def run(self) -> None:
@@ -95,9 +98,9 @@ class LibvirtDomains:
         failures = 0
         while True:
             try:
-                await self._connect()
+                connection = await self._connect()
                 failures = 0
-                await self._serve()
+                await self._serve(connection)
             except (Unreachable, OSError) as error:
                 failures += 1
                 self._say_unreachable(error if isinstance(error, Unreachable) else unreachable(error))
@@ -114,19 +117,17 @@ class LibvirtDomains:
         if connection is not None:
             await connection.close()
 
-    async def _connect(self) -> None:
+    async def _connect(self) -> Connection:
         """:raise Unreachable, OSError: there is no daemon, or it does not let us."""
         self._path = self._entry.socket or await self._paths.run("/run/libvirt", lambda: find(self._entry.uri))
         connect = partial(connected, self._path, activate=self._entry.activate)
         there = await self._paths.run(self._path, connect, dispose=socket.socket.close)
-        self._connection = Connection(self._path, self._entry.uri, self._hear)
-        await self._connection.open(there)
+        connection = self._connection = Connection(self._path, self._entry.uri, self._hear)
+        await connection.open(there)
+        return connection
 
-    async def _serve(self) -> None:
+    async def _serve(self, connection: Connection) -> None:
         """Until the connection is lost."""
-        connection = self._connection
-        if connection is None:
-            return
         self._complained = ""
         self._fleet.works(self.source)
         self._log.info("libvirt connected", path=self._path, commands=self._entry.commands)
@@ -173,8 +174,10 @@ class LibvirtDomains:
     def _link(self, event: MonitorEvent | Lifecycle) -> DomainLink | None:
         """QEMU's first events come before libvirt says that its domain has started."""
         known = self._domains.get(event.domain.uuid)
-        runs = event.domain.id >= 0 and not (isinstance(event, Lifecycle) and event.event in {DEFINED, STOPPED})
-        if runs and (known is None or known.run is None or known.run.id != event.domain.id):
+        number = event.domain.id
+        runs = number >= 0 and not (isinstance(event, Lifecycle) and event.event in {DEFINED, STOPPED})
+        is_new = known is None or (number != known.ended and (known.run is None or known.run.id != number))
+        if runs and is_new:
             known = self._begins(event.domain)
         return known.link if known else None
 
@@ -212,6 +215,7 @@ class LibvirtDomains:
         if domain is None or domain.target.name != run.name:
             self._forget_the_gone()
             if len(self._domains) >= MAX_DOMAINS:
+                self._refuse()
                 return None
             domain = self._domains[run.uuid] = _Domain(self._target(run))
         domain.run = run
@@ -219,6 +223,12 @@ class LibvirtDomains:
             self._meet(domain)
         self._news.set()
         return domain
+
+    def _refuse(self) -> None:
+        if not self._has_refused:
+            self._has_refused = True
+            self._stats.looked(self.source.name, time.time(), {"many": 1})
+            self._log.warning("libvirt has too many domains", most=MAX_DOMAINS)
 
     def _meet(self, domain: _Domain) -> None:
         """A session with the run that there is."""
@@ -235,6 +245,8 @@ class LibvirtDomains:
         """None: it may go on, and we do not hear of it."""
         if domain.link is not None:
             domain.link.ends(how)
+        if domain.run is not None and how is not None:
+            domain.ended = domain.run.id
         domain.run = domain.link = None
         domain.left_at = time.monotonic()
         self._news.set()
@@ -245,21 +257,23 @@ class LibvirtDomains:
         while True:
             if await happens(self._news, LOOK):
                 self._news.clear()
-            self._leave_to_their_own_monitors()
+            await self._leave_to_their_own_monitors()
             self._forget_the_gone()
             if self._has_listed:
                 wanted = [domain.target for uuid, domain in self._domains.items() if uuid not in self._own]
                 self._fleet.want(self.source, wanted)
             await asyncio.sleep(GATHER)
 
-    def _leave_to_their_own_monitors(self) -> None:
+    async def _leave_to_their_own_monitors(self) -> None:
         """A VM that has one is not watched through libvirt as well, whatever its name is there."""
+        named = {name: uuid for uuid, name in self._own.items()}
         own: dict[str, str] = {}
-        for name, watch in self._fleet.watches.items():
-            uuid = "" if isinstance(watch.target, DomainTarget) else watch.vm.facts[IDENTITY].uuid
-            known = next((one for one, its in self._own.items() if its == name), "") if not uuid else ""
-            if uuid or known:
-                own[uuid or known] = name
+        for name, watch in tuple(self._fleet.watches.items()):
+            if isinstance(watch.target, DomainTarget):
+                continue
+            uuid = watch.vm.facts[IDENTITY].uuid or named.get(name, "")  # while it connects anew, it is whom it was
+            if uuid in self._domains and (uuid in self._own or await self._is_true(uuid, watch)):
+                own[uuid] = name
         before, self._own = self._own, own
         for uuid, domain in self._domains.items():
             if uuid in own and domain.link is not None:
@@ -268,6 +282,16 @@ class LibvirtDomains:
                 domain.link = None
             elif uuid in before and uuid not in own:
                 self._meet(domain)
+
+    async def _is_true(self, uuid: str, watch: Watch) -> bool:
+        """Whether it is the QEMU of this UUID: a UUID is no secret, and who claims it would take the VM off the page.
+
+        What dials in has to be the process; what the configuration names, or finds, must not be another one.
+        """
+        process = await self._processes.find(uuid)
+        is_known = process is not None and watch.pid is not None
+        is_same = is_known and process is not None and process.pid == watch.pid
+        return is_same or not (is_known or isinstance(watch.target, DialledIn))
 
     def _forget_the_gone(self) -> None:
         least = time.monotonic() - self._entry.grace

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -18,6 +19,7 @@ from qmp_exporter.core.family import Query
 from qmp_exporter.core.libvirt import conversation, wire
 from qmp_exporter.core.libvirt.slots import Slots
 from qmp_exporter.core.protocol import NotAllowed
+from qmp_exporter.daemon.host.qemu_processes import QemuProcess
 from qmp_exporter.daemon.libvirt import domain_link
 from qmp_exporter.daemon.libvirt.connection import Connection
 from qmp_exporter.daemon.libvirt.domain_link import CommandLink, DomainLink
@@ -300,6 +302,29 @@ async def test_a_vm_with_a_monitor_of_its_own_is_watched_once(exporter, web01, d
         await exporter.says('qemu_up{vm="web01"}')
 
 
+async def test_who_only_claims_a_uuid_takes_no_vm_off_the_page(exporter, daemon, web01, directory, monkeypatch):
+    """The QEMU of that UUID is another process."""
+    genuine = {web01.uuid: QemuProcess(os.getppid(), ())}
+    monkeypatch.setattr("qmp_exporter.daemon.libvirt.found_processes.qemu_processes", lambda: genuine)
+    async with Monitor(SimulatedVm("shop", vm_uuid=web01.uuid), directory / "shop.sock") as monitor:
+        exporter.watches()
+        await exporter.says('qemu_up{vm="web01"}')
+        exporter.fleet.want(STATIC, [Target("shop", str(monitor.address), poll_interval=NEVER)])
+        await exporter.says('qemu_up{vm="shop"}')
+        looked = daemon.calls.count("control")
+        await eventually(lambda: daemon.calls.count("control") > looked + 2)
+        assert (await exporter.lines())['qemu_up{vm="web01"}'] == 1
+
+
+async def test_an_event_that_comes_after_the_end_begins_nothing(exporter, daemon, web01):
+    exporter.watches()
+    await exporter.says('qemu_up{vm="web01"}')
+    daemon.stops(web01, 1)
+    daemon.event(web01, "SHUTDOWN", {"guest": False, "reason": "host-signal"})
+    await exporter.says('qemu_monitor_state{state="missing",vm="web01"}')
+    assert (await exporter.lines())['qemu_monitor_connects_total{vm="web01"}'] == 1
+
+
 # --- what a daemon may do
 
 
@@ -363,7 +388,7 @@ async def test_an_event_whose_data_cannot_be_read_is_bad_and_the_next_one_counts
     exporter.watches()
     await exporter.says('qemu_up{vm="web01"}')
     nested: list[object] = []
-    for _ in range(2000):
+    for _ in range(500):
         nested = [nested]
     daemon.event(web01, "BLOCK_IO_ERROR", {"device": nested})
     daemon.event(web01, "BLOCK_IO_ERROR", {"device": "x" * 1_000_000, "operation": "read", "action": "report"})
