@@ -122,6 +122,7 @@ class LibvirtDomains:
         self._path = self._entry.socket or await self._paths.run("/run/libvirt", lambda: find(self._entry.uri))
         connect = partial(connected, self._path, activate=self._entry.activate)
         there = await self._paths.run(self._path, connect, dispose=socket.socket.close)
+        self._slots = Slots()  # what the daemon before has not answered, nobody will
         connection = self._connection = Connection(self._path, self._entry.uri, self._hear)
         await connection.open(there)
         return connection

@@ -270,6 +270,25 @@ async def test_four_that_hang_are_named_and_the_events_of_the_others_still_come(
             await exporter.says(f'qemu_monitor_state{{state="connected",vm="{domain.name}"}}')
 
 
+async def test_calls_that_a_daemon_took_along_hold_nothing_after_its_restart(exporter):
+    hanging = [Domain(f"hung{number}", id=number, answers=dict(ANSWERS)) for number in range(1, 5)]
+    other = Domain("web01", id=9, answers=dict(ANSWERS))
+    async with Libvirtd(exporter.path, *hanging, other) as daemon:
+        exporter.watches(commands=True)
+        for domain in (*hanging, other):
+            await exporter.says(f'qemu_up{{vm="{domain.name}"}}')
+        for domain in hanging:
+            domain.hangs = True
+            daemon.event(domain, "RESUME")  # has it asked
+        await eventually(lambda: daemon.in_flight == 4)
+        for domain in hanging:
+            domain.waits = 60_000
+        daemon.hang_up()
+        await exporter.says('qemu_monitor_connects_total{vm="web01"}', 2)
+        await exporter.says('qemu_up{vm="web01"}')
+        assert daemon.in_flight == 0
+
+
 def test_what_is_not_on_the_allow_list_never_leaves():
     run = wire.Domain("web01", "6a3c1f0e-6d2f-4c53-9f0a-0123456789ab", 1)
     connection = Connection("/nowhere", "qemu:///system", lambda _: None)
