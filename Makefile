@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Debian starts it when it installs it. The tests bring their own; a machine that has them already keeps them.
-SERVICES := prometheus.service prometheus-alertmanager.service
+SERVICES := prometheus.service prometheus-alertmanager.service prometheus-node-exporter.service
 # Whose QEMU `make test-qemu` takes: not that of this machine, with which `make test` has run.
 RELEASE ?= $(shell . /etc/os-release; [ "$$VERSION_CODENAME" = trixie ] && echo bookworm || echo trixie)
 # Which Debian `make deb` makes a package for.
@@ -17,6 +17,8 @@ LIVE := $(if $(filter 0,$(shell id -u)),.live/bookworm .live/trixie)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+comma := ,
+
 .PHONY: help run test test-qemu test-bare bench bench-smoke packages build-packages check format golden contract docs lock dist deb sbom clean
 
 help: ## this list
@@ -28,8 +30,8 @@ run: .venv/.run ## the demo: two VMs, the exporter, and its page; ARGS="--web.li
 test: packages .venv/.dev $(LIVE) ## all tests, in three processes; ARGS="-k name" for some of them
 	$(BIN)/pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder $(ARGS)
 
-test-qemu: packages .venv/.dev .qemu/$(RELEASE) ## tests/real with the QEMU of another Debian, as root; RELEASE=testing
-	PATH="$(CURDIR)/.qemu/$(RELEASE)/bin:$$PATH" $(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder tests/real $(ARGS)
+test-qemu: packages .venv/.dev .qemu/$(RELEASE) ## tests/real and the rules with the QEMU of another Debian, as root; RELEASE=testing
+	PATH="$(CURDIR)/.qemu/$(RELEASE)/bin:$$PATH" $(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder tests/real tests/deploy/test_prometheus.py $(ARGS)
 
 test-bare: .bare/$(RELEASE) ## both README commands in a bare Debian, as root; RELEASE=bookworm or trixie
 	sh tests/bare.sh $(RELEASE)
@@ -105,11 +107,14 @@ clean: ## remove everything that make has made
 
 # A root with that Debian's QEMU. A release that has ended or is to come has indexes past their dates, and not every one
 # has the package that is named by a pattern.
+# Prometheus 3 is in no Debian that is released.
+.qemu/testing: MORE = prometheus promtool amtool prometheus-alertmanager
 .qemu/%: | packages
 	rm -rf $@.new && mkdir -p $@.new/bin
 	mmdebstrap --quiet --variant=essential --aptopt='Acquire::Check-Valid-Until "false"' \
-	  --include=qemu-system-x86,qemu-utils --include='?name(^qemu-system-modules-spice$$)' $* $@.new/root
-	for program in qemu-system-x86_64 qemu-storage-daemon; do \
+	  --include=qemu-system-x86,qemu-utils --include='?name(^qemu-system-modules-spice$$)' \
+	  $(if $(MORE),--include=prometheus$(comma)promtool$(comma)prometheus-alertmanager) $* $@.new/root
+	for program in qemu-system-x86_64 qemu-storage-daemon $(MORE); do \
 	  ln -s ../../../tests/real/in_root.sh $@.new/bin/$$program; \
 	done
 	mv $@.new $@

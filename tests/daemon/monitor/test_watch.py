@@ -198,11 +198,11 @@ async def test_a_query_that_hangs_is_counted_and_events_still_count(
     await page.says("qemu_up")
     monkeypatch.setattr(in_flight, "PATIENCE", 0.1)
     monitor.inject(Stall("query-status"))
-    before = page.lines()["qemu_monitor_last_reply_timestamp_seconds"]
     monitor.vm.stop()
     await eventually(
         lambda: page.own('qmp_exporter_command_errors_total{command="query-status",reason="timeout"}') == 1
     )
+    before = page.lines()["qemu_monitor_last_reply_timestamp_seconds"]
     monitor.vm.change_rtc(5)
     await page.says("qemu_rtc_offset_seconds", 5)
     await page.says("qemu_monitor_last_reply_timestamp_seconds", before)
