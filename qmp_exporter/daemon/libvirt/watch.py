@@ -69,10 +69,7 @@ class LibvirtWatch(Watch):
         await self._converse(link)
         if self._domain.line.is_full:
             return
-        if link.end is not None and link.end.announced:
-            self.vm.monitor("missing", time.time())
-        else:
-            self._became("refused" if link.is_detached else "missing", self.health.reason)
+        self._became("refused" if link.is_detached else "missing", self.health.reason)
 
     # --- what differs from a monitor of our own
 
@@ -119,11 +116,12 @@ class LibvirtWatch(Watch):
 
     def _end_session(self, link: OpenLink, at: float) -> None:
         domain = cast("DomainLink", link)
+        self._was_announced = domain.end is not None and domain.end.announced
         if domain.end is not None:
             self.vm.facts.ending = domain.end.announced
         self.session.end(at, is_detached=domain.is_detached)
 
-    def _say_why_it_ended(self, link: OpenLink, *, announced: bool) -> None:  # noqa: ARG002  libvirt says more
+    def _say_why_it_ended(self, link: OpenLink) -> None:
         end = cast("DomainLink", link).end
         if end is None:
             self.health = self.health._replace(reason="libvirt is out of reach")

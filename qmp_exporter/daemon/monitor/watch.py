@@ -108,6 +108,7 @@ class Watch:
         self._process_exit: ProcessExit | None = None  # of the process of this session
         self._afterwards = asyncio.TaskGroup()
         self._said_limited = False
+        self._was_announced = False  # the end of the last session
         self._waits_since: float | None = None  # said, and not yet that it is over
         self._said_fault_at = float("-inf")
 
@@ -172,13 +173,13 @@ class Watch:
                 looking = group.create_task(self._look_at_process(link))
                 await self._serve(link)
                 looking.cancel()
-            announced = self.vm.facts.ending
         finally:
+            self._was_announced = self.vm.facts.ending
             await link.close()
             self.health = Health(time.time(), A_BUG)
             self._end_session(link, self.health.since)
             self._tell_exit_when_it_is_known()
-        self._say_why_it_ended(link, announced=announced)
+        self._say_why_it_ended(link)
 
     def _exit_of(self, link: OpenLink) -> ProcessExit | None:
         """Of the process behind a socket."""
@@ -335,10 +336,12 @@ class Watch:
     def _became(self, state: str, why: str) -> None:
         self.health = self.health._replace(reason="; ".join(filter(None, (why, self._ended))))
         if self.vm.monitor(state, time.time()):
-            self._log.warning("monitor unreachable", state=state, why=why)
+            is_ordered = self._was_announced and state in {"missing", "refused"}  # who ended it knows
+            say = self._log.info if is_ordered else self._log.warning
+            say("monitor unreachable", state=state, why=why)
 
-    def _say_why_it_ended(self, link: OpenLink, *, announced: bool) -> None:
-        error = link.error
+    def _say_why_it_ended(self, link: OpenLink) -> None:
+        error, announced = link.error, self._was_announced
         if error is None or isinstance(error, EOFError | OSError):
             why = reason(error) if error else "closed"
             ended = "QEMU announced its end" if announced else "connection closed without a SHUTDOWN event"
