@@ -127,5 +127,7 @@ class LibvirtWatch(Watch):
             self.health = self.health._replace(reason="libvirt is out of reach")
             return
         self.health = self.health._replace(reason=end.words)
-        say = self._log.info if end.announced else self._log.warning
-        say("monitor lost", why=end.words, announced=end.announced)
+        if end.announced:
+            self._log.info("monitor lost", why=end.words, announced=True)
+        else:
+            self._log.warning("monitor lost", why=end.words, announced=False)

@@ -335,10 +335,12 @@ class Watch:
 
     def _became(self, state: str, why: str) -> None:
         self.health = self.health._replace(reason="; ".join(filter(None, (why, self._ended))))
-        if self.vm.monitor(state, time.time()):
-            is_ordered = self._was_announced and state in {"missing", "refused"}  # who ended it knows
-            say = self._log.info if is_ordered else self._log.warning
-            say("monitor unreachable", state=state, why=why)
+        if not self.vm.monitor(state, time.time()):
+            return
+        if self._was_announced and state in {"missing", "refused"}:  # who ended it knows
+            self._log.info("monitor unreachable", state=state, why=why)
+        else:
+            self._log.warning("monitor unreachable", state=state, why=why)
 
     def _say_why_it_ended(self, link: OpenLink) -> None:
         error, announced = link.error, self._was_announced
