@@ -96,6 +96,12 @@ def command_line() -> argparse.ArgumentParser:
     web.add_argument(
         "--log.format", dest="format", choices=("logfmt", "json"), default="logfmt", help="default: %(default)s"
     )
+    web.add_argument(
+        "--log.events",
+        dest="log_events",
+        action="store_true",
+        help="log the events of QEMU as well, those that are alike within ten seconds as one line",
+    )
     parser = argparse.ArgumentParser(
         "qmp-exporter",
         description="Watch the QMP monitors of QEMU virtual machines and serve what they tell as Prometheus metrics.",
@@ -302,6 +308,7 @@ def _options(options: argparse.Namespace) -> Options:
         options.lifecycle,
         options.web_config,
         options.systemd_socket,
+        options.log_events,
         options.textfile,
     )
 

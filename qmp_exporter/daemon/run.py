@@ -43,6 +43,7 @@ class Options:
     lifecycle: bool = False  # whether a request may reload the configuration
     web_config: Path | None = None
     systemd_socket: bool = False  # listen on what the service manager passes, not on the addresses
+    log_events: bool = False
     textfile: Path | None = None  # where the page is written, too
 
 
@@ -66,7 +67,7 @@ async def run(
     stats = Selfstats()
     stats.reload_successful.set(1)
     stats.reload_at.set(time.time())
-    fleet = Fleet(stats)
+    fleet = Fleet(stats, log_events=options.log_events)
     configured = Reconciler(config, fleet, stats)
     reload = Reload(read, configured.apply, stats)
     loop.add_signal_handler(signal.SIGHUP, reload.ask)

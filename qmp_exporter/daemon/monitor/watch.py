@@ -13,7 +13,8 @@ from qmp_exporter.config import Target
 from qmp_exporter.core.backoff import LONGEST, delay, least_delay
 from qmp_exporter.core.budget import Budget
 from qmp_exporter.core.dispatch import Dispatch
-from qmp_exporter.core.family import Query
+from qmp_exporter.core.event_log import Entry
+from qmp_exporter.core.family import LIFECYCLE, Query
 from qmp_exporter.core.in_flight import PATIENCE
 from qmp_exporter.core.lines import SHARED as LINE_BYTES
 from qmp_exporter.core.process import EXITED, HOST_WANTS, HostWants
@@ -38,6 +39,7 @@ from qmp_exporter.runtime.paths import PathCalls
 FIRST_LOOK = 1.0  # seconds until the process is looked at again when QEMU has not said yet which threads are vCPUs
 A_BUG = "a bug in the exporter ended the session; its log says more"
 FAULTS = frozenset({"io-error", "internal-error", "guest-panicked", "watchdog"})  # run states nobody ordered
+EVENTS_EVERY = 10.0  # seconds between two looks for events to log: what comes meanwhile is in one line
 SAID_AGAIN = 60.0  # seconds; a guest that is resumed on a bad disk stops again at once, as often as it is resumed
 
 log = structlog.get_logger()
@@ -67,7 +69,8 @@ class Health(NamedTuple):
 class Shared:
     """What all watches have in common."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, log_events: bool = False) -> None:
+        self.log_events = log_events
         self.limiter = ConnectLimiter()
         self.network = NetworkReader()
         self.line_bytes = Budget(LINE_BYTES)
@@ -111,6 +114,8 @@ class Watch:
         self._was_announced = False  # the end of the last session
         self._waits_since: float | None = None  # said, and not yet that it is over
         self._said_fault_at = float("-inf")
+        self._told_events: dict[Entry, float] = {}  # how many of each
+        self._events_logged_at = float("-inf")
 
     def rename(self, target: Target) -> None:
         """Go on under another name; `target` differs in nothing else."""
@@ -237,8 +242,22 @@ class Watch:
         for message in messages:
             if isinstance(message, Answer):
                 self.session.scheduler.took_us(message.query, took)
+        if self._shared.log_events:
+            self._log_events(time.monotonic())
         if link.is_open and self._turn(link) < self._turn_at:
             self._wake.set()
+
+    def _log_events(self, now: float) -> None:
+        """One line for all that came with the same labels since the last ones, at once or after EVENTS_EVERY."""
+        if now < self._events_logged_at + EVENTS_EVERY:
+            return
+        told, self._told_events = self._told_events, {}
+        for one, labels in self.vm.entries():
+            self._told_events[one] = one.count
+            more = int(one.count - told.get(one, 0))
+            if more > 0 and one.event not in LIFECYCLE:
+                self._events_logged_at = now
+                self._log.info("event", name=one.event, count=more, at=round(one.last, 3), **labels)
 
     def _turn(self, link: OpenLink) -> float:
         """Send what the session wants now; when it will want something next."""

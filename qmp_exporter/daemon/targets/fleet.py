@@ -35,10 +35,11 @@ class Fleet:
     `failures` has why a source gives no targets, for each that does not work.
     """
 
-    def __init__(self, stats: Selfstats) -> None:
+    def __init__(self, stats: Selfstats, *, log_events: bool = False) -> None:
+        """`log_events`: a line of log for events of QEMU, too."""
         self._stats = stats
         self._sources = Sources()
-        self._shared = Shared()
+        self._shared = Shared(log_events=log_events)
         self._watches: dict[str, Watch] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None

@@ -4,12 +4,14 @@ import asyncio
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from qmp_exporter.core import backoff, in_flight, protocol
 from qmp_exporter.daemon.monitor import socket_files
+from qmp_exporter.daemon.monitor import watch as watch_module
 from qmp_exporter.simulator import COMMANDS, Monitor, SimulatedVm, VncServer
 from qmp_exporter.simulator.faults import Flood, Garbage, HangUp, NoGreeting, Stall, StrayReply, WrongId
 from watching import Start, eventually
@@ -130,6 +132,34 @@ async def test_only_an_end_that_was_not_announced_is_a_warning(
         await eventually(lambda: any(line["event"] == "monitor unreachable" for line in lines))
     told = {line["event"]: line["log_level"] for line in lines}
     assert told["monitor lost"] == told["monitor unreachable"] == level
+
+
+def told(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """-> those about events of QEMU"""
+    return [line for line in lines if line["event"] == "event"]
+
+
+async def test_events_are_logged_with_their_labels_those_alike_in_one_line(
+    monitor: Monitor, watch: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "EVENTS_EVERY", 0.2)
+    disk = monitor.vm.blocks[0]
+    with capture_logs() as lines:
+        page = watch()
+        page.watch._shared.log_events = True
+        await page.says("qemu_up")
+        for _ in range(3):
+            monitor.vm.io_error(disk.id, "read", "report")
+        device = "".join(page.lines()).partition('device="')[2].partition('"')[0]
+        errors = f'qemu_block_io_errors_total{{action="report",device="{device}",operation="read"}}'
+        await page.says(errors, 3)
+        await eventually(lambda: bool(told(lines)))
+        await asyncio.sleep(0.2)
+        monitor.vm.stop()
+        await eventually(lambda: any(line["name"] == "STOP" for line in told(lines)))
+    assert sum(line["count"] for line in told(lines) if line["name"] == "BLOCK_IO_ERROR") == 3
+    (first, *_) = told(lines)
+    assert (first["device"], first["operation"], first["action"]) == (device, "read", "report")
 
 
 async def test_a_new_qemu_at_the_same_path_ends_the_longest_back_off(
