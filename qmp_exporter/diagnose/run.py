@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from qmp_exporter.config import Target
 from qmp_exporter.core.in_flight import PATIENCE
 from qmp_exporter.daemon.monitor.link import Unreachable
+from qmp_exporter.daemon.monitor.visit_watch import DONE_WITHIN
 from qmp_exporter.diagnose.arguments import HMP
 from qmp_exporter.diagnose.finding import Finding
 from qmp_exporter.diagnose.fixes import second_monitor
@@ -40,13 +41,14 @@ async def examine(target: Target, view: View) -> Finding:
 
 async def _ask(target: Target, view: View) -> Finding:
     interview = Probe(target)
+    within = DONE_WITHIN if target.visit else DEADLINE  # a manager wants the monitor, too
     try:
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(within):
             answer = await interview.run()
     except Unreachable as failure:
         return _explained(target, failure, interview.link.protocol.first_words, view)
     except TimeoutError:
-        return _slow(target, f"Not done within {DEADLINE:.0f} s.", None, view)
+        return _slow(target, f"Not done within {within:g} s.", None, view)
     return _judged(target, answer, view)
 
 

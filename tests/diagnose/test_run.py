@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,15 @@ def assert_nobody_came(listener: socket.socket) -> None:
 
 def asked(monitor: Monitor) -> Counter[str]:
     return Counter(request.execute for request in monitor.received)
+
+
+async def test_a_monitor_that_is_to_be_visited_is_left_within_the_time_of_a_visit(monitor: Monitor) -> None:
+    monitor.inject(Stall("query-status"))
+    began = time.monotonic()
+    finding = await examined(monitor.address, visit=True)
+    assert (finding.verdict, finding.seen[0]) == ("slow", "Not done within 0.25 s.")
+    assert time.monotonic() - began < in_flight.PATIENCE
+    await monitor.vacant()
 
 
 async def test_a_good_monitor_tells_everything_and_is_left_free(monitor: Monitor) -> None:

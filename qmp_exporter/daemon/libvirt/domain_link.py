@@ -197,7 +197,7 @@ class CommandLink(DomainLink):
             async with asyncio.timeout(VERSION_WITHIN):
                 return await self._version
         except TimeoutError:
-            raise Unreachable("error", "QEMU did not tell its version through libvirt") from None
+            raise Unreachable("hung", "QEMU did not tell its version through libvirt") from None
         except BadMessage as bad:
             raise Unreachable("error", f"QEMU did not tell its version through libvirt: {bad}") from None
 

@@ -259,6 +259,7 @@ class LibvirtDomains:
             if await happens(self._news, LOOK):
                 self._news.clear()
             await self._leave_to_their_own_monitors()
+            self._meet_again()
             self._forget_the_gone()
             if self._has_listed:
                 wanted = [domain.target for uuid, domain in self._domains.items() if uuid not in self._own]
@@ -282,6 +283,12 @@ class LibvirtDomains:
                 domain.link.ends(None)
                 domain.link = None
             elif uuid in before and uuid not in own:
+                self._meet(domain)
+
+    def _meet_again(self) -> None:
+        """Those whose watch has given up a session, though the domain runs: QEMU may have hung."""
+        for domain in self._domains.values():
+            if domain.link is not None and not domain.link.is_open:
                 self._meet(domain)
 
     async def _is_true(self, uuid: str, watch: Watch) -> bool:

@@ -270,6 +270,16 @@ async def test_four_that_hang_are_named_and_the_events_of_the_others_still_come(
             await exporter.says(f'qemu_monitor_state{{state="connected",vm="{domain.name}"}}')
 
 
+async def test_a_qemu_that_hangs_from_the_start_is_met_when_it_answers(exporter, daemon, web01, monkeypatch):
+    monkeypatch.setattr(domain_link, "VERSION_WITHIN", 0.1)
+    web01.hangs = True
+    exporter.watches(commands=True)
+    await exporter.says('qemu_monitor_state{state="hung",vm="web01"}')
+    daemon.goes_on(web01)
+    await exporter.says('qemu_up{vm="web01"}')
+    assert daemon.most_in_flight <= 4
+
+
 async def test_calls_that_a_daemon_took_along_hold_nothing_after_its_restart(exporter):
     hanging = [Domain(f"hung{number}", id=number, answers=dict(ANSWERS)) for number in range(1, 5)]
     other = Domain("web01", id=9, answers=dict(ANSWERS))
