@@ -63,7 +63,9 @@ class _Timestamp(Struct, frozen=True, gc=False):
     microseconds: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] = 0
 
 
-class _Error(Struct, frozen=True):
+class ErrorInfo(Struct, frozen=True):
+    """The `error` of a reply; the class is a QapiErrorClass (qapi/error.json)."""
+
     error_class: str = field(name="class", default="")
 
 
@@ -73,12 +75,14 @@ class _Triple(Struct, frozen=True):
     micro: int
 
 
-class _Version(Struct, frozen=True):
+class VersionInfo(Struct, frozen=True):
+    """qapi/control.json, without the package."""
+
     qemu: _Triple
 
 
 class _Greeting(Struct, frozen=True):
-    version: _Version
+    version: VersionInfo
 
 
 class _Wire(Struct, gc=False):
@@ -88,7 +92,7 @@ class _Wire(Struct, gc=False):
     data: Raw = NO_DATA
     timestamp: _Timestamp = _Timestamp()
     returned: Raw = field(name="return", default=NOTHING)
-    error: _Error | None = None
+    error: ErrorInfo | None = None
     id: int = -1
     greeting: _Greeting | None = field(name="QMP", default=None)
 

@@ -1,6 +1,7 @@
 """A watch that runs -> what its page says, and the wait until it says so."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -77,6 +78,30 @@ class Running(Fleet):
 
     def own(self, line: str) -> bool:
         return line in self.stats.text(openmetrics=False).decode().splitlines()
+
+
+class FleetPage:
+    """What the page of a fleet says, sample by sample."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+
+    async def lines(self) -> dict[str, float]:
+        await self.fleet.refresh()
+        samples = (line.rsplit(" ", 1) for line in self.fleet.page.text().splitlines() if not line.startswith("#"))
+        return {sample: float(value) for sample, value in samples}
+
+    async def says(self, sample: str, value: float | None = 1) -> None:
+        """Wait until the page has this sample with this value (None: does not have it)."""
+        found: list[float | None] = []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    found.append((await self.lines()).get(sample))
+                    if found[-1] == value:
+                        return
+                    await asyncio.sleep(0.002)
+        pytest.fail(f"{sample} is {found[-1]} and never became {value}")
 
 
 Start = Callable[..., Watched]  # a target's socket, poll interval and other settings -> a watch that runs

@@ -7,7 +7,18 @@ from msgspec import Raw, Struct, field
 
 from qmp_exporter.core.family import Query
 from qmp_exporter.core.protocol import Answer, Message
-from qmp_exporter.core.wire import NO_DATA, NOTHING, UNREADABLE, BadMessage, Event, Greeting, typed, unreadable
+from qmp_exporter.core.wire import (
+    NO_DATA,
+    NOTHING,
+    UNREADABLE,
+    BadMessage,
+    ErrorInfo,
+    Event,
+    Greeting,
+    VersionInfo,
+    typed,
+    unreadable,
+)
 
 from . import xdr
 from .wire import Domain, Failure, MonitorEvent, Reply, packed
@@ -17,31 +28,15 @@ QUERY_VERSION: Final = Query("query-version", dict)
 AN_ERROR: Final = "GenericError"  # the class of what libvirt says in QEMU's place
 
 
-class _Error(Struct, frozen=True):
-    error_class: str = field(name="class", default="")
-
-
 class _Answer(Struct, frozen=True):
     """With an id that is libvirt's."""
 
     returned: Raw = field(name="return", default=NOTHING)
-    error: _Error | None = None
-
-
-class _Triple(Struct, frozen=True):
-    major: int
-    minor: int
-    micro: int
-
-
-class _Version(Struct, frozen=True):
-    """VersionInfo, qapi/control.json"""
-
-    qemu: _Triple
+    error: ErrorInfo | None = None
 
 
 _decode_answer = msgspec.json.Decoder(_Answer).decode
-_decode_version = msgspec.json.Decoder(_Version).decode
+_decode_version = msgspec.json.Decoder(VersionInfo).decode
 _encode = msgspec.json.encode
 
 

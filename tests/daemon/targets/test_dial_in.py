@@ -27,20 +27,20 @@ from qmp_exporter.daemon.targets.sources import DIAL_IN, STATIC, Source
 from qmp_exporter.runtime import supervisor
 from qmp_exporter.simulator import DiallingMonitor, Monitor, SimulatedVm
 from qmp_exporter.simulator.faults import EarlyEvents, Stall
-from watching import NEVER, eventually
+from watching import NEVER, FleetPage, eventually
 
 AT_ONCE = 0.01  # seconds: the pause of a QEMU that has lost its connection
 ONE, OTHER = "11111111-6d2f-4c53-9f0a-0123456789ab", "22222222-6d2f-4c53-9f0a-0123456789ab"
 NO_UUID = "00000000-0000-0000-0000-000000000000"
 
 
-class Exporter:
+class Exporter(FleetPage):
     """A socket where VMs dial in, and the page of the fleet."""
 
     def __init__(self, socket: Path, stack: AsyncExitStack, group: asyncio.TaskGroup) -> None:
         self.socket = socket
         self.stats = Selfstats()
-        self.fleet = Fleet(self.stats)
+        super().__init__(Fleet(self.stats))
         self._stack = stack
         self._group = group
         self._tasks = [group.create_task(self.fleet.run())]
@@ -75,23 +75,6 @@ class Exporter:
     def is_of(self, monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
         """Those who come from now on are processes of this user, as far as the kernel's word goes."""
         monkeypatch.setattr(inbound, "peer_process", lambda _socket: PeerProcess(None, uid, ""))
-
-    async def lines(self) -> dict[str, float]:
-        await self.fleet.refresh()
-        samples = (line.rsplit(" ", 1) for line in self.fleet.page.text().splitlines() if not line.startswith("#"))
-        return {sample: float(value) for sample, value in samples}
-
-    async def says(self, sample: str, value: float | None = 1) -> None:
-        """Wait until the page has this sample with this value (None: does not have it)."""
-        found: list[float | None] = []
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(10):
-                while True:
-                    found.append((await self.lines()).get(sample))
-                    if found[-1] == value:
-                        return
-                    await asyncio.sleep(0.002)
-        pytest.fail(f"{sample} is {found[-1]} and never became {value}")
 
     async def refused(self, reason: str, times: int = 1) -> None:
         counter = self.stats.dial_in_refused.labels(reason)

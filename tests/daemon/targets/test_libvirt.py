@@ -1,7 +1,6 @@
 """A libvirt daemon -> a page of each of its domains, whatever the daemon and its QEMUs do."""
 
 import asyncio
-import contextlib
 import os
 import re
 from collections.abc import AsyncIterator
@@ -29,18 +28,18 @@ from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.libvirt import LibvirtDomains
 from qmp_exporter.daemon.targets.sources import STATIC
 from qmp_exporter.simulator import Monitor, SimulatedVm
-from watching import NEVER, eventually
+from watching import NEVER, FleetPage, eventually
 
 PAUSED_BY_ERROR = (3, 5)
 
 
-class Exporter:
+class Exporter(FleetPage):
     """A fleet with the domains of one libvirt, and its page."""
 
     def __init__(self, path: Path, group: asyncio.TaskGroup) -> None:
         self.path = path
         self.stats = Selfstats()
-        self.fleet = Fleet(self.stats)
+        super().__init__(Fleet(self.stats))
         self._group = group
         self._tasks = [group.create_task(self.fleet.run())]
 
@@ -48,23 +47,6 @@ class Exporter:
         settings = {"grace": 900.0, "shared": Target("", "", poll_interval=NEVER)} | settings
         entry = Libvirt(str(self.path), "qemu:///system", **settings)
         self._tasks.append(self._group.create_task(LibvirtDomains(entry, self.fleet, self.stats, lambda: 0.0).run()))
-
-    async def lines(self) -> dict[str, float]:
-        await self.fleet.refresh()
-        samples = (line.rsplit(" ", 1) for line in self.fleet.page.text().splitlines() if not line.startswith("#"))
-        return {sample: float(value) for sample, value in samples}
-
-    async def says(self, sample: str, value: float | None = 1) -> None:
-        """Wait until the page has this sample with this value (None: does not have it)."""
-        found: list[float | None] = []
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(10):
-                while True:
-                    found.append((await self.lines()).get(sample))
-                    if found[-1] == value:
-                        return
-                    await asyncio.sleep(0.002)
-        pytest.fail(f"{sample} is {found[-1]} and never became {value}")
 
     def failure(self) -> str:
         return "".join(self.fleet.failures.values())
