@@ -83,6 +83,10 @@ class Selfstats:
     def looked(self, source: str, at: float, refused: Mapping[str, int]) -> None:
         """A source of targets was looked through; how much of it gives no target, by reason."""
         self._last_look.labels(source).set(at)
+        self.refused(source, refused)
+
+    def refused(self, source: str, refused: Mapping[str, int]) -> None:
+        """How much of what a source has gives no target, by reason."""
         for reason in REFUSALS:
             self._refused.labels(source, reason).set(refused.get(reason, 0))
 
@@ -98,6 +102,7 @@ class Selfstats:
             self.libvirt_calls.remove(source)
         with contextlib.suppress(KeyError):  # it may never have been looked through
             self._last_look.remove(source)
+        with contextlib.suppress(KeyError):  # all of it may have been targets
             for reason in REFUSALS:
                 self._refused.remove(source, reason)
 

@@ -228,7 +228,7 @@ class LibvirtDomains:
     def _refuse(self) -> None:
         if not self._has_refused:
             self._has_refused = True
-            self._stats.looked(self.source.name, time.time(), {"many": 1})
+            self._stats.refused(self.source.name, {"many": 1})
             self._log.warning("libvirt has too many domains", most=MAX_DOMAINS)
 
     def _meet(self, domain: _Domain) -> None:
