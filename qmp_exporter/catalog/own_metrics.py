@@ -120,8 +120,8 @@ LAST_LOOK_TIMESTAMP_SECONDS = OwnMetric(
 SOURCE_UP = OwnMetric(
     "gauge",
     "qmp_exporter_source_up",
-    "1 if the exporter listens at the socket of listen, or could look through discover or files; 0 if "
-    "not, and the page and /-/ready tell why.",
+    "1 if the exporter listens at the socket of listen, hears libvirt, or could look through discover or "
+    "files; 0 if not, and the page and /-/ready tell why.",
     ("source",),
 )
 TARGETS_REFUSED = OwnMetric(
