@@ -17,6 +17,7 @@ from qmp_exporter.catalog import without
 from qmp_exporter.catalog.vm import IDENTITY
 from qmp_exporter.config import Libvirt
 from qmp_exporter.core.backoff import delay
+from qmp_exporter.core.family import printable
 from qmp_exporter.core.libvirt.slots import MONITOR_CALLS, Slots
 from qmp_exporter.core.libvirt.states import DEFINED, STOPPED, VANISHED, End, end
 from qmp_exporter.core.libvirt.wire import Domain, Lifecycle, MonitorEvent
@@ -42,7 +43,6 @@ CONTROL_INFO: Final = 2  # looks, after which libvirt is asked whether it waits 
 MAX_DOMAINS: Final = 4096  # on the page; twice what a hypervisor runs
 AT_ONCE: Final = 1.0  # seconds until a daemon that has gone is looked for again
 GATHER: Final = 0.02  # seconds in which domains that come are gathered
-MAX_NAME: Final = 128  # characters of the name of a target
 
 log = structlog.get_logger()
 
@@ -213,7 +213,7 @@ class LibvirtDomains:
         domain = self._domains.get(run.uuid)
         if domain is not None and domain.run is not None:
             self._ends(domain, VANISHED)
-        if domain is None or domain.target.name != run.name:
+        if domain is None or domain.target.name != _called(run):
             self._forget_the_gone()
             if len(self._domains) >= MAX_DOMAINS:
                 self._refuse()
@@ -310,7 +310,7 @@ class LibvirtDomains:
     def _target(self, run: Domain) -> DomainTarget:
         shared = self._entry.shared
         values = {field.name: getattr(shared, field.name) for field in fields(shared)}
-        named = {"name": run.name[:MAX_NAME], "socket": self._path, "uuid": run.uuid}
+        named = {"name": _called(run), "socket": self._path, "uuid": run.uuid}
         return DomainTarget(**values | named, line=Mailbox(), processes=self._processes)
 
     # --- who hangs
@@ -336,3 +336,8 @@ class LibvirtDomains:
             self._complained = ""
             self._fleet.works(self.source)
             self._log.info("libvirt takes queries again")
+
+
+def _called(run: Domain) -> str:
+    """As a label value; a domain without a name, which libvirt does not have, is called by its UUID."""
+    return printable(run.name) or run.uuid

@@ -410,6 +410,15 @@ async def test_an_event_whose_data_cannot_be_read_is_bad_and_the_next_one_counts
     assert max(map(len, await exporter.lines())) < 300
 
 
+async def test_a_name_that_no_label_may_have_is_made_one(exporter):
+    odd = Domain("a\n\x00b" + "c" * 200)
+    async with Libvirtd(exporter.path, odd, Domain("", id=2)) as daemon:
+        exporter.watches()
+        await eventually(lambda: len(exporter.fleet.watches) == 2)
+        assert set(exporter.fleet.watches) == {f"a\n\ufffdb{'c' * 124}", daemon.domains[1].uuid}
+        await exporter.says(f'qemu_up{{vm="{daemon.domains[1].uuid}"}}')
+
+
 async def test_a_flood_of_domains_ends_at_a_limit(exporter, monkeypatch):
     monkeypatch.setattr(libvirt_module, "MAX_DOMAINS", 5)
     async with Libvirtd(exporter.path, *(Domain(f"vm{number}", id=number) for number in range(1, 20))):
