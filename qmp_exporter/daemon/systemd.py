@@ -50,7 +50,8 @@ def notify(*variables: str) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sender:
         try:
             sender.connect(address)
-            sender.sendall("\n".join(variables).encode())
+            lines = (" ".join(variable.splitlines()) for variable in variables)  # words of a peer may be in one
+            sender.sendall("\n".join(lines).encode(errors="replace"))
         except BlockingIOError:
             return False
         except OSError:

@@ -19,6 +19,8 @@ def test_the_manager_is_told_over_its_socket(
         monkeypatch.setenv("NOTIFY_SOCKET", name)
         notify("READY=1", "STATUS=Watching")
         assert manager.recv(100) == b"READY=1\nSTATUS=Watching"
+        notify("STATUS=libvirt says: no\nSTOPPING=1")
+        assert manager.recv(100) == b"STATUS=libvirt says: no STOPPING=1"
 
 
 def test_without_a_manager_nothing_happens(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

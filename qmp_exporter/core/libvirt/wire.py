@@ -18,6 +18,7 @@ VERSION: Final = 1
 _HEADER: Final = struct.Struct(">IIIiiIi")  # its length with itself, program, version, procedure, type, serial, status
 MAX_FRAME: Final = xdr.MAX_TEXT + 64 * 1024  # bytes; the protocol allows 32 MiB, and nothing that we ask is as long
 MAX_NAME: Final = 1024  # characters of a domain's name; QEMU's own limit for -name guest= is below
+MAX_WORDS: Final = 512  # characters of an error that are kept, in one line
 MAX_DOMAINS: Final = 16384  # REMOTE_DOMAIN_LIST_MAX
 DOMAIN_SIZE: Final = 4 + 16 + 4  # bytes of a domain at least
 UUID_SIZE: Final = 16
@@ -146,7 +147,8 @@ def _message(header: list[int], payload: bytes) -> Message | None:
 def _failure(serial: int, reader: Reader) -> Failure:
     """virNetMessageError, of which the rest is of no interest."""
     code, _domain = reader.number(), reader.number()
-    return Failure(serial, code, reader.text() if reader.is_there() else "")
+    words = reader.text() if reader.is_there() else ""
+    return Failure(serial, code, " ".join(words[:MAX_WORDS].split()))
 
 
 def _monitor_event(reader: Reader) -> MonitorEvent:

@@ -47,6 +47,13 @@ def test_what_a_later_libvirt_may_send_is_passed_over():
     assert frames.feed(frame(REMOTE, 999, 2, 0, b"whatever") + frame(0x12345678, 1, 2, 0, b"") + EVENT) == TOLD[:1]
 
 
+def test_the_words_of_an_error_are_one_line_and_bounded():
+    raw = frame(REMOTE, 212, 1, 9, struct.pack(">iiI", 42, 10, 1) + text("no\nSTOPPING=1" + " x" * 1000), status=1)
+    (failure,) = Frames().feed(raw)
+    assert failure.text.startswith("no STOPPING=1 x")
+    assert len(failure.text) <= wire.MAX_WORDS
+
+
 def test_a_list_of_domains_is_read():
     packed = struct.pack(">I", 1) + WEB.packed() + struct.pack(">I", 1)
     assert wire.domains(packed) == [READ]
