@@ -191,9 +191,12 @@ class QueryScheduler:
         self._done(query)
         return True
 
-    def failed(self, query: Query, now: float) -> None:
-        """An error came instead of a reply: it is not polled as often as others until it is answered."""
-        self._end(query, now)
+    def failed(self, query: Query, now: float, took: float | None = None) -> None:
+        """An error came instead of a reply: it is not polled as often as others until it is answered.
+
+        `took`: seconds that it has to be taken to cost QEMU, where nobody waited for the end of it.
+        """
+        self._end(query, now, took)
         self._failing.add(query)
         self._done(query)
 
@@ -225,10 +228,11 @@ class QueryScheduler:
     def _is_needed(self, query: Query) -> bool:
         return query.needed_when is None or query.needed_when(self._facts)
 
-    def _end(self, query: Query, now: float) -> bool:
+    def _end(self, query: Query, now: float, took: float | None = None) -> bool:
         """The answer came: take note of what it cost QEMU.  True if it was overtaken."""
         self._ended_at[query] = now
-        self._took[query] = (*self._took.get(query, ())[-1:], now - self._sent_at.get(query, now))
+        cost = now - self._sent_at.get(query, now) if took is None else took
+        self._took[query] = (*self._took.get(query, ())[-1:], cost)
         return self.in_flight.answered(query)
 
     def _done(self, query: Query) -> None:

@@ -436,3 +436,35 @@ def test_one_answer_that_took_us_long_among_quick_ones_is_taken_for_a_pause_of_o
     loop.now += 2.0
     loop.happens("DEVICE_TRAY_MOVED")
     assert loop.scheduler.in_flight.query is BLOCK
+
+
+# --- where no events are heard, in visits
+
+
+def without_events(*queries: Query) -> QueryScheduler:
+    """-> one that knows which queries there are, and has asked none of them"""
+    scheduler = QueryScheduler(queries, 15.0, VmFacts(), hears_events=False)
+    scheduler.start(0.0, 0.0)
+    assert scheduler.next(0.0) is QUERY_COMMANDS
+    scheduler.answered(QUERY_COMMANDS, 0.0)
+    scheduler.set_available([query.command for query in queries])
+    return scheduler
+
+
+def test_what_an_event_would_announce_is_asked_with_each_poll_but_for_images():
+    scheduler = without_events(STATUS, BLOCK)
+    asked = []
+    for now in range(0, 301, 15):
+        while query := scheduler.next(float(now)):
+            asked.append(query)
+            scheduler.answered(query, float(now))
+    assert asked.count(STATUS) >= 20
+    assert 5 <= asked.count(BLOCK) <= 7
+
+
+def test_a_query_of_images_that_nobody_could_wait_for_rests_for_an_hour():
+    scheduler = without_events(BLOCK)
+    assert scheduler.next(0.0) is BLOCK
+    scheduler.failed(BLOCK, 0.25, took=LONGEST_REST)
+    assert [now for now in range(15, 3600, 15) if scheduler.next(float(now))] == []
+    assert scheduler.next(3616.0) is BLOCK

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from qmp_exporter.core.protocol import Message, Protocol
-from qmp_exporter.core.query_scheduler import in_a_slot
+from qmp_exporter.core.query_scheduler import LONGEST_REST, in_a_slot
 from qmp_exporter.core.wire import Event, Greeting
 from qmp_exporter.daemon.host.process import ProcessReader, peer_pid
 from qmp_exporter.daemon.monitor.approach import Approach, FileStamp
@@ -139,7 +139,7 @@ class VisitWatch(Watch):
         query = self.session.scheduler.in_flight.query
         if query is not None:
             self._stats.command_errors.labels(query.command, "timeout").inc()
-            self.session.scheduler.failed(query, time.monotonic())
+            self.session.scheduler.failed(query, time.monotonic(), took=LONGEST_REST)  # it may go on for minutes
         what = query.command if query else "a query"
         return Unreachable("hung", f"{what} was not answered within {DONE_WITHIN:g} s")
 
