@@ -1,5 +1,6 @@
 """The runs of a domain, as libvirt tells of them -> the life of its VM: each run is a session."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from qmp_exporter.config import Target
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.process import HostWants
 from qmp_exporter.daemon.host.exits import ProcessExit
-from qmp_exporter.daemon.host.qemu_processes import vcpus
+from qmp_exporter.daemon.host.qemu_processes import QemuProcess, vcpus
 from qmp_exporter.daemon.libvirt.domain_link import DomainLink
 from qmp_exporter.daemon.libvirt.found_processes import FoundProcesses
 from qmp_exporter.daemon.monitor.link import Unreachable
@@ -18,6 +19,7 @@ from qmp_exporter.daemon.monitor.mailbox import Mailbox
 from qmp_exporter.daemon.monitor.watch import OpenLink, Shared, Watch
 from qmp_exporter.daemon.selfstats import Selfstats
 
+LOOKS, LOOK_AGAIN = 3, 5.0  # for its process, and seconds in between
 LIBVIRT_S_OWN = "of libvirt"  # what hangs where no query of ours is in flight
 
 
@@ -96,7 +98,7 @@ class LibvirtWatch(Watch):
         return None
 
     async def _pid_of(self, link: OpenLink) -> int | None:
-        process = await self._domain.processes.find(self._domain.uuid)
+        process = await self._found()
         if cast("DomainLink", link).sends_nothing:
             self.vm.started_with(process.disks if process else (), time.time())
         if process is None:
@@ -106,6 +108,15 @@ class LibvirtWatch(Watch):
         if self._dispatch.feeds("exited"):
             self._process_exit = ProcessExit.of_process(process.pid)
         return process.pid
+
+    async def _found(self) -> QemuProcess | None:
+        """Looked for a few times: a program that has the same UUID on its command line may be there for a moment."""
+        for _ in range(LOOKS):
+            process = await self._domain.processes.find(self._domain.uuid)
+            if process is not None:
+                return process
+            await asyncio.sleep(LOOK_AGAIN)
+        return None
 
     def _host_wants(self, pid: int) -> HostWants:
         """Which threads are vCPUs their names tell, where QEMU is not asked."""
