@@ -7,6 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SERVICES := prometheus.service prometheus-alertmanager.service prometheus-node-exporter.service
 # Whose QEMU `make test-qemu` takes: not that of this machine, with which `make test` has run.
 RELEASE ?= $(shell . /etc/os-release; [ "$$VERSION_CODENAME" = trixie ] && echo bookworm || echo trixie)
+TESTS ?= tests/real
 # Which Debian `make deb` makes a package for.
 DEBIAN ?= bookworm
 SBOM ?= dist/sbom.cdx.json
@@ -30,8 +31,8 @@ run: .venv/.run ## the demo: two VMs, the exporter, and its page; ARGS="--web.li
 test: packages .venv/.dev $(LIVE) ## all tests, in three processes; ARGS="-k name" for some of them
 	$(BIN)/pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder $(ARGS)
 
-test-qemu: packages .venv/.dev .qemu/$(RELEASE) ## tests/real and the rules with the QEMU of another Debian, as root; RELEASE=testing
-	PATH="$(CURDIR)/.qemu/$(RELEASE)/bin:$$PATH" $(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder tests/real tests/deploy/test_prometheus.py $(ARGS)
+test-qemu: packages .venv/.dev .qemu/$(RELEASE) ## tests/real with the QEMU of another Debian, as root; RELEASE=testing
+	PATH="$(CURDIR)/.qemu/$(RELEASE)/bin:$$PATH" $(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder $(TESTS) $(ARGS)
 
 test-bare: .bare/$(RELEASE) ## both README commands in a bare Debian, as root; RELEASE=bookworm or trixie
 	sh tests/bare.sh $(RELEASE)
