@@ -8,6 +8,7 @@ import jobs
 import provoke
 from exporter import Vm, exporting
 from page import Page
+from qmp_exporter.catalog import CATALOG
 from qmp_exporter.demo.control import Control
 from qmp_exporter.demo.machine import Cdrom, DataDisk, Fault, Machine, Vnc
 from recorder import recording
@@ -124,8 +125,10 @@ async def test_polls_ask_only_what_may_have_changed_and_touches_no_image(boot, s
             await exporter.says(f"{reads} {before + 1}")
     assert set(at_connect) == ALLOWED | {"qmp_capabilities"}
     assert set(at_connect.values()) == {1}
-    polled = set(recorder.commands - at_connect)
-    assert polled == {
+    asked = recorder.commands - at_connect
+    slow = {query.command for query in CATALOG.queries if query.every in {"slow", "rare"}}
+    assert all(asked[command] <= 1 for command in slow), "the minute's turn may fall here, once"
+    assert set(asked) - slow == {
         "query-balloon",
         "qom-list",
         "qom-get",
