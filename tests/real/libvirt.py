@@ -29,7 +29,6 @@ DAEMON, CLIENT, QEMU = "libvirtd", "virsh", "/usr/bin/qemu-system-x86_64"  # pro
 DOMAIN = "web01"
 STARTED_WITHIN = 100.0  # seconds; the first time, libvirt asks QEMU for everything it can do
 README = Path(__file__).parents[2] / "deploy" / "README.md"
-# A guest without a serial port never rests: what it reads there looks like an order.
 DOMAIN_XML = """
 <domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{domain}</name>
@@ -42,24 +41,15 @@ DOMAIN_XML = """
       <source file='{image}'/>
       <target dev='vda' bus='virtio'/>
     </disk>
-    <serial type='null'><target port='0'/></serial>
+    {devices}
   </devices>
-  {second_monitor}
+  {more}
 </domain>
 """
-# A guest that can be ordered about, and a monitor of the test's own to see what libvirt relays, and to provoke more.
-PROVOKED_XML = """
-<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
-  <name>{domain}</name>
-  <memory unit='MiB'>32</memory>
-  <os><type arch='x86_64' machine='pc'>hvm</type></os>
-  <devices>
-    <emulator>{qemu}</emulator>
-    <disk type='file' device='disk'>
-      <driver name='qemu' type='raw'/>
-      <source file='{image}'/>
-      <target dev='vda' bus='virtio'/>
-    </disk>
+# A guest without a serial port never rests: what it reads there looks like an order.
+AT_REST = "<serial type='null'><target port='0'/></serial>"
+# A guest that can be ordered about, and has what more can be provoked with.
+PROVOKED = """
     <disk type='file' device='cdrom'>
       <driver name='qemu' type='raw'/>
       <source file='{cd}'/>
@@ -68,9 +58,6 @@ PROVOKED_XML = """
     </disk>
     <serial type='unix'><source mode='bind' path='{directory}/serial.sock'/><target port='0'/></serial>
     <graphics type='vnc' socket='{directory}/vnc.sock'/>
-  </devices>
-  <qemu:commandline>{arguments}</qemu:commandline>
-</domain>
 """
 BAD_DISK = "virtio-disk9"  # an id like those that libvirt gives
 
@@ -120,7 +107,7 @@ class Libvirt:
         xml = self.directory / f"{name}.xml"
         second_monitor = self._second_monitor().replace(str(self.monitor), f"{self.directory}/{name}.sock")
         second_monitor = second_monitor if knows_us else ""
-        xml.write_text(DOMAIN_XML.format(domain=name, qemu=QEMU, image=image, second_monitor=second_monitor))
+        xml.write_text(DOMAIN_XML.format(domain=name, qemu=QEMU, image=image, devices=AT_REST, more=second_monitor))
         if os.geteuid() == 0:
             shutil.chown(xml, "nobody", "nogroup")
         self._names.append(name)
@@ -179,18 +166,12 @@ class Libvirt:
 
     def _prepare(self) -> None:
         image = self._image("boot.img")
-        second_monitor = self._second_monitor() if self._knows_us else ""
-        xml = DOMAIN_XML.format(domain=DOMAIN, qemu=QEMU, image=image, second_monitor=second_monitor)
+        devices, more = AT_REST, self._second_monitor() if self._knows_us else ""
         if self._provoked:
             arguments = "".join(f"<qemu:arg value={quoteattr(one)}/>" for one in self._extra())
-            xml = PROVOKED_XML.format(
-                domain=DOMAIN,
-                qemu=QEMU,
-                image=image,
-                cd=self._image("cd.iso"),
-                directory=self.directory,
-                arguments=arguments,
-            )
+            more = f"<qemu:commandline>{arguments}</qemu:commandline>"
+            devices = PROVOKED.format(cd=self._image("cd.iso"), directory=self.directory)
+        xml = DOMAIN_XML.format(domain=DOMAIN, qemu=QEMU, image=image, devices=devices, more=more)
         self._xml.write_text(xml)
         settings = self.directory / "libvirt" / "qemu.conf"
         settings.parent.mkdir()

@@ -2,13 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from typing import cast
 
 from qmp_exporter.config import Target
-from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.process import HostWants
 from qmp_exporter.daemon.host.exits import ProcessExit
 from qmp_exporter.daemon.host.qemu_processes import QemuProcess, vcpus
@@ -16,8 +14,7 @@ from qmp_exporter.daemon.libvirt.domain_link import DomainLink
 from qmp_exporter.daemon.libvirt.found_processes import FoundProcesses
 from qmp_exporter.daemon.monitor.link import Unreachable
 from qmp_exporter.daemon.monitor.mailbox import Mailbox
-from qmp_exporter.daemon.monitor.watch import OpenLink, Shared, Watch
-from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.monitor.watch import OpenLink, Watch
 
 LOOKS, LOOK_AGAIN = 3, 5.0  # for its process, and seconds in between
 LIBVIRT_S_OWN = "of libvirt"  # what hangs where no query of ours is in flight
@@ -35,17 +32,11 @@ class DomainTarget(Target):
 class LibvirtWatch(Watch):
     """The watch of a domain."""
 
-    def __init__(
-        self,
-        target: DomainTarget,
-        dispatch: Dispatch,
-        stats: Selfstats,
-        chance: Callable[[], float],
-        shared: Shared | None = None,
-    ) -> None:
-        super().__init__(target, dispatch, stats, chance, shared)
-        self._domain = target
-        self._libvirt_waits = 0.0
+    _libvirt_waits = 0.0  # seconds
+
+    @property
+    def _domain(self) -> DomainTarget:
+        return cast("DomainTarget", self.target)
 
     def waits(self, now: float) -> float:
         """Where nothing is sent to QEMU: that libvirt has asked."""

@@ -1,15 +1,13 @@
 """The calls of a VM that dials in -> its life as that of any other: each call that is answered is a session."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from qmp_exporter.config import Target
-from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.daemon.monitor.inbound import InboundConnection
 from qmp_exporter.daemon.monitor.mailbox import Mailbox
-from qmp_exporter.daemon.monitor.watch import Shared, Watch
-from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.monitor.watch import Watch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,16 +20,9 @@ class DialledIn(Target):
 class DialInWatch(Watch):
     """The watch of a VM that dials in."""
 
-    def __init__(
-        self,
-        target: DialledIn,
-        dispatch: Dispatch,
-        stats: Selfstats,
-        chance: Callable[[], float],
-        shared: Shared | None = None,
-    ) -> None:
-        super().__init__(target, dispatch, stats, chance, shared)
-        self._line = target.line
+    @property
+    def _line(self) -> Mailbox[InboundConnection]:
+        return cast("DialledIn", self.target).line
 
     async def _watch(self) -> None:
         while True:

@@ -31,6 +31,7 @@ from qmp_exporter.simulator import Monitor, SimulatedVm
 from watching import NEVER, FleetPage, eventually
 
 PAUSED_BY_ERROR = (3, 5)
+FOUR_AND_ONE = ("hung1", "hung2", "hung3", "hung4", "web01")
 
 
 class Exporter(FleetPage):
@@ -223,19 +224,23 @@ async def test_a_vm_that_libvirt_waits_for_is_not_asked(exporter, daemon, web01,
     await exporter.says('qemu_up{vm="web01"}')
 
 
+async def hang(daemon: Libvirtd, domains: list[Domain]) -> None:
+    """-> when each of them has been asked, and does not answer"""
+    for domain in domains:
+        domain.hangs = True
+        daemon.event(domain, "RESUME")  # has it asked
+    await eventually(lambda: daemon.in_flight == len(domains))
+
+
 async def test_four_that_hang_are_named_and_the_events_of_the_others_still_come(exporter, monkeypatch):
     monkeypatch.setattr(domain_link, "HUNG", 0.1)
     monkeypatch.setattr(in_flight, "HUNG", 0.1)
-    hanging = [Domain(f"hung{number}", id=number, answers=dict(ANSWERS)) for number in range(1, 5)]
-    other = Domain("web01", id=9, answers=dict(ANSWERS))
+    *hanging, other = [Domain(name, id=number, answers=dict(ANSWERS)) for number, name in enumerate(FOUR_AND_ONE, 1)]
     async with Libvirtd(exporter.path, *hanging, other) as daemon:
         exporter.watches(commands=True)
         for domain in (*hanging, other):
             await exporter.says(f'qemu_up{{vm="{domain.name}"}}')
-        for domain in hanging:
-            domain.hangs = True
-            daemon.event(domain, "RESUME")  # has it asked
-        await eventually(lambda: daemon.in_flight == 4)
+        await hang(daemon, hanging)
         await eventually(lambda: "libvirt waits for hung1, hung2, hung3, hung4" in exporter.failure())
         for domain in hanging:
             await exporter.says(f'qemu_monitor_state{{state="hung",vm="{domain.name}"}}')
@@ -263,16 +268,12 @@ async def test_a_qemu_that_hangs_from_the_start_is_met_when_it_answers(exporter,
 
 
 async def test_calls_that_a_daemon_took_along_hold_nothing_after_its_restart(exporter):
-    hanging = [Domain(f"hung{number}", id=number, answers=dict(ANSWERS)) for number in range(1, 5)]
-    other = Domain("web01", id=9, answers=dict(ANSWERS))
+    *hanging, other = [Domain(name, id=number, answers=dict(ANSWERS)) for number, name in enumerate(FOUR_AND_ONE, 1)]
     async with Libvirtd(exporter.path, *hanging, other) as daemon:
         exporter.watches(commands=True)
         for domain in (*hanging, other):
             await exporter.says(f'qemu_up{{vm="{domain.name}"}}')
-        for domain in hanging:
-            domain.hangs = True
-            daemon.event(domain, "RESUME")  # has it asked
-        await eventually(lambda: daemon.in_flight == 4)
+        await hang(daemon, hanging)
         for domain in hanging:
             domain.waits = 60_000
         daemon.hang_up()
