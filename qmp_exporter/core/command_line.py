@@ -55,13 +55,13 @@ def options(value: str, first: str) -> dict[str, str]:
 def _json_options(value: str) -> dict[str, str]:
     """`{"id": "a", "server": true}` -> {"id": "a", "server": "on"}; members of members as if they were its own."""
     try:
-        document = msgspec.json.decode(value)
-    except UNREADABLE:
+        leaves = dict(_leaves(msgspec.json.decode(value)))
+    except UNREADABLE:  # any process may have such a command line, and nest as deeply as it likes
         return {}
     words = {True: "on", False: "off"}
     return {
         key: words[leaf] if isinstance(leaf, bool) else str(leaf)
-        for key, leaf in _leaves(document)
+        for key, leaf in leaves.items()
         if not isinstance(leaf, list)
     }
 

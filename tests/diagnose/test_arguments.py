@@ -79,3 +79,8 @@ def test_a_socket_that_was_passed_open_has_no_name() -> None:
 )
 def test_the_name_of_the_vm(line: str, name: str) -> None:
     assert vm_name(shlex.split(f"qemu {line}")) == name
+
+
+def test_options_that_are_nested_without_end_say_nothing():
+    depth = 3000  # from Python 3.12 on the decoder takes it, and calls in calls do not
+    assert list(uses(["qemu", "-chardev", '{"a":' * depth + "1" + "}" * depth])) == []
