@@ -211,9 +211,8 @@ class QueryScheduler:
         if query.poll_while is not None and query.poll_while(self._facts):
             return True
         is_slow = self._polls % self._polls_to_slow == 0
-        if not self._hears_events and query.after and not query.reads_images:
-            return is_slow or query not in self._failing
-        match query.every:
+        is_unannounced = not self._hears_events and query.after and not query.reads_images
+        match "poll" if is_unannounced else query.every:
             case "poll":
                 return is_slow or query not in self._failing
             case "slow":

@@ -8,7 +8,7 @@ _COLUMNS: Final = 7  # before the path, which may have spaces
 
 
 class Crowd(NamedTuple):
-    """Sockets with one path: `listening` for clients, and the ends of clients that are `served` or wait for that."""
+    """Sockets with one path: those that listen, and the ends of clients that are served or wait for that."""
 
     listening: int
     clients: int

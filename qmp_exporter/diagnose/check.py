@@ -49,12 +49,8 @@ def find(config: Config, file: str, view: View) -> Found:
     discovered, more = _discovered(config, seen.targets)
     warnings += more
     targets = [*(one.target for one in written), *discovered]
-    for certain, line in _of_listeners(config, targets, view):
+    for certain, line in (*_of_listeners(config, targets, view), *_of_daemons(config, view)):
         (errors if certain else warnings).append(f"{file}: {line}" if certain else line)
-    for daemon in config.libvirt:
-        for certain, why in libvirt.obstacles(daemon, view.host, view.user):
-            line = f"libvirt {daemon.socket or daemon.uri}: {why}"
-            (errors if certain else warnings).append(f"{file}: {line}" if certain else line)
     return Found(targets, errors, [f"{file}: warning: {line}" for line in warnings])
 
 
@@ -126,3 +122,10 @@ def _of_listeners(config: Config, targets: Sequence[Target], view: View) -> Iter
     for target in targets:
         if _real(target.socket) in at:
             yield True, f"{target.name}: found {target.socket}, where the exporter listens, wanted a monitor of a VM"
+
+
+def _of_daemons(config: Config, view: View) -> Iterator[tuple[bool, str]]:
+    """What keeps the exporter from hearing the domains of a libvirt, and whether that is certain."""
+    for daemon in config.libvirt:
+        for certain, why in libvirt.obstacles(daemon, view.host, view.user):
+            yield certain, f"libvirt {daemon.socket or daemon.uri}: {why}"

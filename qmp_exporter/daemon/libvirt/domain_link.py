@@ -7,7 +7,7 @@ With them QEMU answers the queries of the catalog, as it would on a monitor of o
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import Raw
 
@@ -32,6 +32,14 @@ WAITED_TOO_LONG: Final = 1.0  # seconds that libvirt has waited for QEMU, after 
 ASK_AGAIN: Final = 1.0  # seconds
 MAX_EARLY: Final = 256  # events
 VERSION_WITHIN: Final = 60.0  # seconds; a command waits for the end of a start, and for a turn among those of other VMs
+
+
+class _Called(NamedTuple):
+    """Times on a clock that never jumps: when the session asked, and when libvirt was called for it."""
+
+    query: Query
+    asked_at: float
+    at: float
 
 
 class DomainLink:
@@ -182,8 +190,7 @@ class CommandLink(DomainLink):
         self._allowed = allowed
         self._slots = slots
         self._wanted: tuple[Query, bytes, float] | None = None  # with its arguments, and when it was asked
-        self._called: tuple[Query, bytes, float] | None = None
-        self._called_at = 0.0
+        self._called: _Called | None = None
         self._fresh_until = float("-inf")
         self._is_looking = False
         self._again: asyncio.TimerHandle | None = None
@@ -209,7 +216,7 @@ class CommandLink(DomainLink):
     @property
     def hangs_for_long(self) -> bool:
         """Whether a call of ours waits for QEMU since long."""
-        return self._called is not None and time.monotonic() - self._called_at > HUNG
+        return self._called is not None and time.monotonic() - self._called.at > HUNG
 
     def may_ask(self) -> bool:
         return self._wanted is not None or self._called is not None or self._slots.take(self)
@@ -263,15 +270,14 @@ class CommandLink(DomainLink):
         self._go_on()
 
     def _call(self, query: Query, arguments: bytes, asked_at: float) -> None:
-        self._called, self._wanted = (query, arguments, asked_at), None
-        self._called_at = time.monotonic()
+        self._called, self._wanted = _Called(query, asked_at, time.monotonic()), None
         arguments = relay.monitor_command(self.domain, query, arguments)
         self._connection.call(Procedure.MONITOR_COMMAND, arguments, self._answer_came)
 
     def _answer_came(self, answer: Reply | Failure) -> None:
         if self._called is None:
             return
-        (query, _, asked_at), self._called = self._called, None
+        (query, asked_at, _), self._called = self._called, None
         took = time.monotonic() - asked_at
         if self._wanted is None:
             self._slots.give_back(self)

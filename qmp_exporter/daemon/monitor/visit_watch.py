@@ -5,7 +5,6 @@ as long as we come when nobody is there, leave at once, and never leave more tha
 """
 
 import asyncio
-import socket
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -13,7 +12,7 @@ from typing import Final
 from qmp_exporter.core.protocol import Message, Protocol
 from qmp_exporter.core.query_scheduler import LONGEST_REST, in_a_slot
 from qmp_exporter.core.wire import Event, Greeting
-from qmp_exporter.daemon.host.process import ProcessReader, peer_pid
+from qmp_exporter.daemon.host.process import ProcessReader
 from qmp_exporter.daemon.monitor.approach import Approach, FileStamp
 from qmp_exporter.daemon.monitor.link import Link, Unreachable
 from qmp_exporter.daemon.monitor.watch import Health, OpenLink, Watch
@@ -58,11 +57,15 @@ class VisitWatch(Watch):
         self._missed += 1
         if self._run is not None and failure.state not in GONE and self._missed < LIVES:
             return
+        self._leave_the_run()
+        self._became(failure.state, str(failure))
+
+    def _leave_the_run(self) -> None:
+        """What was known of the QEMU that was visited is not true any more."""
         if self._run is not None:
             self._run = self._reader = None
             self.session.end(time.time(), is_detached=True)
             self._tell_exit_when_it_is_known()
-        self._became(failure.state, str(failure))
 
     # --- a visit
 
@@ -82,7 +85,7 @@ class VisitWatch(Watch):
             try:
                 async with asyncio.timeout(DONE_WITHIN):
                     await link.open()
-                    self._meet(link, (approach.seen, _pid(address)))
+                    self._meet(link, (approach.seen, await self._pid_of(link)))
                     await self._ask_what_is_due(link)
             except TimeoutError:
                 raise self._late(link) from None
@@ -96,9 +99,7 @@ class VisitWatch(Watch):
         self._met = link
         if run == self._run:
             return
-        if self._run is not None:
-            self.session.end(time.time(), is_detached=True)
-            self._tell_exit_when_it_is_known()
+        self._leave_the_run()
         self._run = run
         self.session = self._new_session()
         self._note(self.session.receive([self._greeting], time.time(), time.monotonic()))
@@ -142,7 +143,3 @@ class VisitWatch(Watch):
             self.session.scheduler.failed(query, time.monotonic(), took=LONGEST_REST)  # it may go on for minutes
         what = query.command if query else "a query"
         return Unreachable("hung", f"{what} was not answered within {DONE_WITHIN:g} s")
-
-
-def _pid(address: "str | socket.socket") -> int | None:
-    return peer_pid(address) if isinstance(address, socket.socket) else None

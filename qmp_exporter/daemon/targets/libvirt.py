@@ -318,7 +318,7 @@ class LibvirtDomains:
     async def _ask_what_hangs(self) -> None:
         turn = YieldBudget()
         for domain in tuple(self._domains.values()):
-            if domain.link is not None:
+            if domain.link is not None and domain.link.sends_nothing:  # else it looks itself before it asks
                 domain.link.look_if_it_hangs()
             await turn.checkpoint()
 
