@@ -135,8 +135,9 @@ class QueryScheduler:
         """Reading its answer took so long, in which no other VM was heard: it is asked less often then.
 
         A reply of thousands of disks takes a third of a second, and an event behind each would have it sent again.
+        Once is no evidence: a collection of garbage falls into any of them.
         """
-        self._took_us[query] = (*self._took_us.get(query, ())[-1:], seconds)
+        self._took_us[query] = (*self._took_us.get(query, (0.0,))[-1:], seconds)
 
     def expect_end(self) -> None:
         """QEMU has announced its end: a query on its way out is no use, and makes QEMU 5.2 abort once in a while."""
