@@ -158,6 +158,10 @@ def command_line() -> argparse.ArgumentParser:
         "--monitor", metavar="SOCKET", default="", help="with --by=qemu: a QMP monitor that the VM has already"
     )
     command("metrics", _metrics, "print the metric reference in Markdown")
+    ruled = command("rules", _rules, "print the alert rules for Prometheus, with what a site wants otherwise")
+    ruled.add_argument(
+        "file", metavar="SETTINGS", type=Path, nargs="?", help="thresholds, severities and the like, in YAML"
+    )
     recorded = command("replay", _replay, "print the page that a recorded session of a monitor makes")
     recorded.add_argument("file", metavar="FILE.jsonl", type=Path)
     recorded.add_argument("--ended", action="store_true", help="the connection was lost after the last line")
@@ -238,6 +242,18 @@ def _version(_options: argparse.Namespace) -> int:
 
 def _metrics(_options: argparse.Namespace) -> int:
     sys.stdout.write(reference())
+    return 0
+
+
+def _rules(options: argparse.Namespace) -> int:
+    from qmp_exporter.alerting import rules, settings  # noqa: PLC0415  the daemon has no use for it
+
+    try:
+        wanted = settings.load(options.file) if options.file else settings.Settings()
+    except ConfigError as error:
+        _complain_of_all(error)
+        return USAGE
+    sys.stdout.write(rules.rules(wanted))
     return 0
 
 

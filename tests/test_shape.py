@@ -25,8 +25,9 @@ OURS = {
     "documents": {"documents"},
     "runtime": {"runtime"},
     "webserver": {"webserver", "documents", "runtime"},
+    "alerting": {"alerting", "catalog", "core", "documents"},
     "config": {"config", "documents"},
-    "daemon": {"daemon", "catalog", "config", "core", "documents", "runtime", "webserver"},
+    "daemon": {"daemon", "alerting", "catalog", "config", "core", "documents", "runtime", "webserver"},
     "simulator": {"simulator"},
     "demo": {"demo", "simulator"},
     "diagnose": {"diagnose", "daemon", "catalog", "config", "core", "documents", "runtime"},
@@ -59,7 +60,7 @@ IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "compile", "breakpoint
 OWNERS = {
     "qemu": ("daemon/monitor/link.py",),
     "yaml": ("documents/",),
-    "pydantic": ("config/", "documents/", "webserver/web_config.py"),
+    "pydantic": ("config/", "documents/", "alerting/settings.py", "webserver/web_config.py"),
     "prometheus_client": ("daemon/selfstats.py",),
     "aiohttp": ("daemon/web/", "webserver/"),
     "structlog": ("daemon/", "runtime/", "webserver/"),
@@ -273,7 +274,9 @@ DEPLOYED = [
 def known() -> dict[str, set[str]]:
     """Each sample name -> its labels."""
     names = {family.name: {label.name for label in family.labels} for family in CATALOG.families}
-    for line in Selfstats().text(openmetrics=False).decode().splitlines():
+    stats = Selfstats()
+    stats.count_targets(lambda: ("connected",))
+    for line in stats.text(openmetrics=False).decode().splitlines():
         if line.startswith("# TYPE "):
             _, _, name, kind = line.split()
             for suffix in ("_bucket", "_sum", "_count") if kind == "histogram" else ("",):

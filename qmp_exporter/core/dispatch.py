@@ -68,6 +68,7 @@ class Dispatch:
         self.host_parts = frozenset(source.part for family in families for source in family.sources if source.part)
         self._check_names()
         self.index = {family.name: index for index, family in enumerate(families)}
+        self._label_names = {family.name: tuple(label.name for label in family.labels) for family in families}
         self.event_log = Sources(families)
         self._feeds = self._compile(updates)
         # Events that do nothing but count: what one with the same data did, the next one does again.
@@ -98,6 +99,9 @@ class Dispatch:
             for position, label in enumerate(family.labels):
                 if family.counts_events:
                     self.counted_by_label.setdefault(label.name, []).append((index, position))
+
+    def label_names(self, family: str) -> tuple[str, ...]:
+        return self._label_names[family]
 
     def feeds(self, name: str) -> tuple[Feed, ...]:
         return self._feeds.get(name, ())

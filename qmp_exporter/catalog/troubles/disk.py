@@ -1,0 +1,396 @@
+"""What can be wrong with disks, their images and the storage behind them."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+
+from qmp_exporter.core.evidence import Evidence
+from qmp_exporter.core.trouble import Found, Lookup, OverVms, Trouble, any_of, condition, held, holds, rose, zeros
+
+ERRORS, STATUS, INFO = "qemu_block_io_errors_total", "qemu_block_io_status", "qemu_block_info"
+FAILED = "qemu_block_failed_operations_total"
+LATELY = 900.0  # seconds for which a state counts after the monitor is lost
+BAD = "failed|nospace"  # of STATUS
+MANY = 3  # VMs whose disks fail on one storage: that is one fault
+SLOW = 0.2  # seconds of a read or write, on average
+OLD = 30  # days of an internal snapshot
+DAY = 86400.0
+CORRUPTED = any_of(
+    rose("qemu_block_image_corruptions_total", 6 * 3600, without=("fatal",)), holds("qemu_block_image_corrupt")
+)
+
+
+@condition(counters=(ERRORS,), gauges=("qemu_vm_state",))
+def erring(evidence: Evidence) -> Iterable[Found]:
+    seen = evidence.rises(ERRORS, 600, {"action": "report|ignore|other"}, without=("action",))
+    if not evidence.was("qemu_vm_state", 1800, {"state": "io-error"}):
+        seen += [one for one in evidence.rises(ERRORS, 600, {"action": "stop"}, without=("action",)) if one not in seen]
+    return seen
+
+
+@condition(counters=(ERRORS, FAILED))
+def failed_silently(evidence: Evidence) -> Iterable[Found]:
+    told = {one["device"] for one in evidence.rises(ERRORS, 600)}
+    failed = evidence.rises(FAILED, 600, without=("operation",))
+    return [one for one in failed if one["device"] not in told]
+
+
+def where(evidence: Evidence) -> str:
+    """-> the disks that a VM stopped on, and how"""
+    errors = evidence.rises(ERRORS, 600, without=("action",))
+    operations = defaultdict(list)
+    for one in errors:
+        operations[one["device"]].append(one["operation"])
+    status = {one["device"]: one["status"] for one in evidence.those(STATUS, {"status": BAD}, lately=LATELY)}
+    return "; ".join(
+        f"{device}: {', '.join(filter(None, (status.get(device), *operations.get(device, ()))))}"
+        for device in dict.fromkeys((*status, *operations))
+    )
+
+
+def failing(evidence: Evidence) -> Iterator[str]:
+    """-> the storages on which disks of a VM fail"""
+    devices = {one["device"] for one in evidence.rises(ERRORS, 600)}
+    devices |= {one["device"] for one in evidence.those(STATUS, {"status": BAD}, lately=LATELY)}
+    if devices:
+        for info in evidence.those(INFO, lately=LATELY):
+            if info["device"] in devices and info["storage"] != "unknown":
+                yield info["storage"]
+
+
+def outage(vms: Mapping[str, Evidence]) -> Iterator[tuple[Found, str]]:
+    by_storage = defaultdict(set)
+    for vm, evidence in vms.items():
+        for storage in failing(evidence):
+            by_storage[storage].add(vm)
+    for storage, names in by_storage.items():
+        if len(names) >= MANY:
+            yield {"storage": storage}, ", ".join(sorted(names))
+
+
+@condition()
+def unsafe(evidence: Evidence) -> Iterable[Found]:
+    return ({"device": one["device"]} for one in evidence.those(INFO, {"cache": "unsafe", "read_only": "false"}))
+
+
+@condition(
+    rates=(
+        "qemu_block_read_time_seconds_total",
+        "qemu_block_write_time_seconds_total",
+        "qemu_block_reads_completed_total",
+        "qemu_block_writes_completed_total",
+    )
+)
+def slow(evidence: Evidence) -> Iterable[Found]:
+    reads = evidence.rates("qemu_block_reads_completed_total")
+    writes = evidence.rates("qemu_block_writes_completed_total")
+    if not any(rate > 0 for rate in (*reads.values(), *writes.values())):
+        return
+    read_time = evidence.rates("qemu_block_read_time_seconds_total")
+    write_time = evidence.rates("qemu_block_write_time_seconds_total")
+    for labels in reads.keys() & writes.keys() & read_time.keys() & write_time.keys():
+        requests = reads[labels] + writes[labels]
+        if requests > 1 and (read_time[labels] + write_time[labels]) / requests > SLOW:
+            yield evidence.named("qemu_block_reads_completed_total", labels)
+
+
+@condition()
+def old_snapshot(evidence: Evidence) -> Iterable[Found]:
+    for found, at in evidence.by_labels("qemu_block_oldest_snapshot_timestamp_seconds"):
+        if evidence.at - at > OLD * DAY:
+            yield found
+
+
+TROUBLES = (
+    Trouble(
+        "QEMUVMStoppedOnIOError",
+        "critical",
+        short="stopped on an I/O error",
+        detail=where,
+        summary="A VM stands still because of an I/O error.",
+        meaning="""
+            QEMU has stopped VM {{ $labels.vm }} on {{ $labels.instance }} after an I/O error, as its disk's error
+            policy (werror=stop, rerror=stop, or enospc) demands. The guest stands still until it is resumed.
+            """,
+        more=Lookup(
+            'last_over_time(qemu_block_io_status{instance=%q,vm=%q,status!="ok"}[15m]) == 1',
+            ("instance", "vm"),
+            "Disk {{ .Labels.device }}: {{ .Labels.status }}.",
+        ),
+        todo="""
+            the disk is the one named here, or find it by qemu_block_io_status{vm="{{ $labels.vm }}",status!="ok"} == 1
+            (failed: an error; nospace: no room left) and by
+            increase(qemu_block_io_errors_total{vm="{{ $labels.vm }}"}[1h]) > 0. Look into its storage (dmesg, free
+            space, multipath, Ceph or NFS) and fix that. Only then resume the VM (`virsh resume`, `qm resume`, or `cont`
+            on its monitor): the failed request is tried again, none is lost.
+            """,
+        expr='last_over_time(qemu_vm_state{state="io-error"}[15m]) == 1',
+        reason="""
+            The last state known. States vanish with the monitor, and a VM that stopped has not recovered
+            because nobody can look any more: 15m hand over to QEMUMonitorUnreachable or QMPExporterDown without
+            a gap.
+            """,
+        when=held("qemu_vm_state", 900, state="io-error"),
+    ),
+    Trouble(
+        "QEMUStorageOutage",
+        "critical",
+        short="disks of several VMs fail on one storage",
+        summary="Disks of several VMs fail on one storage.",
+        meaning="""
+            {{ $value }} VMs on {{ $labels.instance }} have I/O errors, or stand still because of them, on the storage
+            {{ $labels.storage }}:
+            """,
+        more=Lookup(
+            """
+            count by (vm) (
+              qemu_block_info{instance=%q,storage=%q} and on (job, instance, vm, device) (
+                sum by (job, instance, vm, device) (increase(qemu_block_io_errors_total[10m])) > 0
+                or max by (job, instance, vm, device) (qemu_block_io_status{status=~"failed|nospace"}) == 1
+              )
+            )
+            """,
+            ("instance", "storage"),
+            "{{ .Labels.vm }}",
+        ),
+        todo="""
+            the storage itself: its server, its network, free space, `journalctl --dmesg` of the host. VMs that
+            stopped lose nothing while they wait: when the storage is back, resume them (`virsh resume`, `qm resume`,
+            or `cont` on the monitor). Those with a policy of report have handed the errors to their guests.
+            """,
+        expr="""
+            count by (job, instance, storage) (
+              count by (job, instance, storage, vm) (
+                max by (job, instance, storage, vm, device) (last_over_time(qemu_block_info{storage!="unknown"}[15m]))
+                and on (job, instance, vm, device) (
+                  sum by (job, instance, vm, device) (increase(qemu_block_io_errors_total[10m])) > 0
+                  or max by (job, instance, vm, device) (
+                    last_over_time(qemu_block_io_status{status=~"failed|nospace"}[15m])
+                  ) == 1
+                )
+              )
+            ) >= $threshold
+            """,
+        reason="""
+            Many disks that fail on one storage are one fault. By host, for rpool or /dev/sda are on all of
+            them. Let it inhibit QEMUVMStoppedOnIOError and QEMUBlockIOErrors of its host: alertmanager.yml
+            shows how.
+            """,
+        threshold=MANY,
+        when=OverVms(outage, counters=(ERRORS,), gauges=(STATUS, INFO)),
+        keeps=300,
+    ),
+    Trouble(
+        "QEMUImageCorrupted",
+        "critical",
+        short="a disk image is corrupt",
+        summary="A disk image is corrupt.",
+        meaning="""
+            QEMU found the image of disk {{ $labels.device }} of VM {{ $labels.vm }} on {{ $labels.instance }} to be
+            damaged. qemu_block_image_corruptions_total{vm="{{ $labels.vm }}",fatal="true"} above 0: it has closed the
+            image, and every request to it fails.
+            """,
+        todo="""
+            end the VM, copy the image before anything else, then `qemu-img check` it; `-r leaks` is safe, `-r all` may
+            lose data. Look for the cause: two programs that write to one image, the storage, the host's memory.
+            """,
+        expr="""
+            max without (fatal) (increase(qemu_block_image_corruptions_total[6h])) > 0
+            or
+            max without (fatal) (
+              qemu_block_image_corruptions_total unless qemu_block_image_corruptions_total offset 6h
+            ) > 0
+            or
+            qemu_block_image_corrupt == 1
+            """,
+        reason="""
+            QEMU says it once for an image while it is open, so that it is kept in sight for hours. A qcow2
+            image is marked until it is repaired, and the mark is still there when the exporter, or the VM, has
+            started again.
+            """,
+        when=CORRUPTED,
+    ),
+    Trouble(
+        "QEMUBlockIOErrors",
+        "warning",
+        short="I/O errors",
+        summary="A disk of a VM reports I/O errors.",
+        meaning="""
+            Disk {{ $labels.device }} of VM {{ $labels.vm }} on {{ $labels.instance }} had {{ $labels.operation }}
+            errors in the last 10 minutes. Depending on its policy the guest has seen them, or the VM has stopped;
+            ignored ones are gone without a trace. QEMU reports at most one a second: there may have been more.
+            """,
+        todo="""
+            the storage behind the disk: dmesg on the host, free space, multipath, Ceph or NFS.
+            qemu_block_io_errors_total{vm="{{ $labels.vm }}"} by action tells what QEMU did with them; look for damage
+            in the guest's file systems after action="report" on a write.
+            """,
+        expr="""
+            sum without (action) (increase(qemu_block_io_errors_total{action!="stop"}[10m])) > 0
+            or
+            sum without (action) (
+              qemu_block_io_errors_total{action!="stop"} unless qemu_block_io_errors_total{action!="stop"} offset 10m
+            ) > 0
+            or
+            (
+              sum without (action) (increase(qemu_block_io_errors_total{action="stop"}[10m])) > 0
+              or
+              sum without (action) (
+                qemu_block_io_errors_total{action="stop"} unless qemu_block_io_errors_total{action="stop"} offset 10m
+              ) > 0
+            )
+            unless on (job, instance, vm) max_over_time(qemu_vm_state{state="io-error"}[30m]) == 1
+            """,
+        reason="""
+            Without the action: one incident, one alert. Of an error that has stopped its VM
+            QEMUVMStoppedOnIOError tells, and it would come after that is over otherwise; a VM that was resumed
+            between two scrapes was never seen so.
+            """,
+        when=erring,
+        keeps=900,
+    ),
+    Trouble(
+        "QEMUUnsafeCache",
+        "warning",
+        short="a disk is written with cache=unsafe",
+        summary="A disk loses data when its host loses power.",
+        meaning="""
+            Disk {{ $labels.device }} of VM {{ $labels.vm }} on {{ $labels.instance }} has been written with
+            cache=unsafe for an hour: QEMU ignores what the guest flushes. A crash of the host damages its file systems.
+            """,
+        todo="""
+            give the disk another cache mode (`none` or `writeback`), which takes a cold start; unsafe is for
+            guests that are thrown away, and for an installation.
+            """,
+        expr='max by (job, instance, vm, device) (qemu_block_info{cache="unsafe",read_only="false"}) == 1',
+        when=unsafe,
+        lasts=3600,
+    ),
+    Trouble(
+        "QEMUBlockLatencyHigh",
+        "warning",
+        short="a disk is slow",
+        summary="The reads and writes of a disk take long.",
+        meaning="""
+            Reads and writes of disk {{ $labels.device }} of VM {{ $labels.vm }} on {{ $labels.instance }} have taken
+            more than $threshold s on average for 10 minutes: {{ $value | humanizeDuration }}. The guest feels it, and
+            may stop next.
+            """,
+        todo="""
+            qemu_block_info has the `storage` of the disk; look at its load, and whether other disks on it are slow,
+            too. A limit set for the disk (qemu_block_throttle_limit_bytes_per_second) looks the same from outside.
+            """,
+        expr="""
+            (
+              rate(qemu_block_read_time_seconds_total[10m]) + rate(qemu_block_write_time_seconds_total[10m])
+            ) / (
+              rate(qemu_block_reads_completed_total[10m]) + rate(qemu_block_writes_completed_total[10m])
+            ) > $threshold
+            and rate(qemu_block_reads_completed_total[10m]) + rate(qemu_block_writes_completed_total[10m]) > 1
+            """,
+        reason="""
+            Without the floor one slow request in ten minutes would be an average.
+            """,
+        threshold=SLOW,
+        when=slow,
+        lasts=600,
+    ),
+    Trouble(
+        "QEMUPRManagerDisconnected",
+        "warning",
+        short="persistent reservations do not work",
+        summary="The persistent reservations of a VM do not work.",
+        meaning="""
+            The helper for SCSI persistent reservations {{ $labels.manager }} of VM {{ $labels.vm }} on
+            {{ $labels.instance }} has been gone for 5 minutes: a cluster in the guest cannot reserve its disks, and may
+            not fail over.
+            """,
+        todo="""
+            start qemu-pr-helper again (`systemctl status qemu-pr-helper`); QEMU connects to it by itself.
+            """,
+        expr="qemu_pr_manager_connected == 0",
+        when=zeros("qemu_pr_manager_connected"),
+        wait=300,
+    ),
+    Trouble(
+        "QEMUQuorumDegraded",
+        "warning",
+        short="an image of a quorum disk failed",
+        summary="An image of a quorum disk failed or was outvoted.",
+        meaning="""
+            A quorum disk of VM {{ $labels.vm }} on {{ $labels.instance }} has an image that failed, or that says
+            something else than the others. The VM goes on with the rest.
+            """,
+        todo="""
+            `journalctl -u qmp-exporter` and the manager's log name no more than that; ask QEMU for its nodes
+            (query-named-block-nodes), look at the storage of each image, and replace the bad one.
+            """,
+        expr="""
+            sum without (type) (increase(qemu_quorum_bad_reports_total[10m])) > 0
+            or
+            sum without (type) (
+              qemu_quorum_bad_reports_total unless qemu_quorum_bad_reports_total offset 10m
+            ) > 0
+            """,
+        reason="The second half: few VMs have a quorum disk, so that the counter begins with the first report.",
+        when=rose("qemu_quorum_bad_reports_total", 600, without=("type",)),
+    ),
+    Trouble(
+        "QEMUSnapshotOld",
+        "warning",
+        short="an internal snapshot is old",
+        summary="An internal snapshot of a disk is more than 30 days old.",
+        meaning="""
+            The oldest internal snapshot of disk {{ $labels.device }} of VM {{ $labels.vm }} on {{ $labels.instance }}
+            is {{ $value | humanizeDuration }} old. The image grows by everything that changes after it.
+            """,
+        todo="""
+            delete it where nobody needs it (`virsh snapshot-delete`, `qm delsnapshot`, `qemu-img snapshot -d` while
+            the VM is off).
+            """,
+        expr="time() - qemu_block_oldest_snapshot_timestamp_seconds > $threshold * 86400",
+        threshold=OLD,
+        when=old_snapshot,
+        lasts=3600,
+    ),
+    Trouble(
+        "QEMUBlockWriteThreshold",
+        "warning",
+        short="an image has outgrown its threshold",
+        summary="The image of a disk has outgrown what its manager had set.",
+        meaning="""
+            The guest of VM {{ $labels.vm }} on {{ $labels.instance }} has written beyond the threshold set for disk
+            {{ $labels.device }}, which its manager set to learn in time that the image needs room.
+            """,
+        todo="""
+            see that the manager makes room (oVirt grows the volume by itself); if it does not, the VM stops with
+            `nospace` when the volume is full: qemu_block_write_highest_offset_bytes says how far it is.
+            """,
+        expr="increase(qemu_block_write_threshold_exceeded_total[10m]) > 0",
+        when=rose("qemu_block_write_threshold_exceeded_total", 600),
+    ),
+    Trouble(
+        "QEMUBlockOperationsFailed",
+        "warning",
+        short="reads or writes failed without an event",
+        summary="Operations of a disk fail, and QEMU sends no event.",
+        meaning="""
+            Operations of disk {{ $labels.device }} of VM {{ $labels.vm }} on {{ $labels.instance }} failed in the last
+            10 minutes, as its guest was told. A CD-ROM drive that cannot read its medium, or an NVMe disk, sends no
+            event.
+            """,
+        todo="""
+            qemu_block_failed_operations_total{vm="{{ $labels.vm }}"} by operation. For a CD-ROM drive look at the ISO
+            image and the storage that it is on, for a disk at its storage: `journalctl --dmesg` of the host, free
+            space, NFS or Ceph.
+            """,
+        expr="""
+            sum without (operation) (increase(qemu_block_failed_operations_total[10m])) > 0
+            unless on (job, instance, vm, device) sum by (job, instance, vm, device) (
+              increase(qemu_block_io_errors_total[10m])
+            ) > 0
+            """,
+        reason="Of those that an event told QEMUBlockIOErrors tells.",
+        when=failed_silently,
+        keeps=900,
+    ),
+)
