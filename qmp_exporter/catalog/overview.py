@@ -10,6 +10,7 @@ from msgspec import Raw, Struct
 
 from qmp_exporter.core.family import Labels, printable
 from qmp_exporter.core.in_flight import PATIENCE
+from qmp_exporter.core.troubles import Standing, in_words
 from qmp_exporter.core.vm import Vm
 
 IO_ERRORS = "qemu_block_io_errors_total"
@@ -83,6 +84,18 @@ class Event(Struct, frozen=True, omit_defaults=True):
     labels: Mapping[str, str] = {}
 
 
+class TroubleNow(Struct, frozen=True, omit_defaults=True):
+    """An element of `troubles`: one that there is."""
+
+    alert: str
+    severity: str
+    since: float
+    what: str
+    todo: str
+    detail: str = ""
+    labels: Mapping[str, str] = {}
+
+
 class Target(Struct, frozen=True, omit_defaults=True):
     """An element of `targets`."""
 
@@ -94,6 +107,7 @@ class Target(Struct, frozen=True, omit_defaults=True):
     name: str = ""
     uuid: str = ""
     version: str = ""
+    troubles: list[TroubleNow] = []
     run_state: str = ""
     running: bool | None = None
     run_state_since: float | None = None
@@ -124,6 +138,7 @@ class Data(Struct, frozen=True, omit_defaults=True):
     now: float
     targets: list[Raw]
     sources_down: list[SourceDown] = []
+    troubles: list[TroubleNow] = []
 
 
 class Answer(Struct, frozen=True):
@@ -139,7 +154,22 @@ def monitor(vm: Vm, since: float, reason: str, retry_at: float | None, *, waits:
     return Monitor(vm.monitor_state, since, printable(reason), retry_at, unanswered_since)
 
 
-def target(vm: Vm, name: str, socket: str, labels: Mapping[str, str], health: Monitor) -> Target:
+def trouble(standing: Standing, named: Mapping[str, str]) -> TroubleNow:
+    """`named`: the labels that an alert has beside those of the trouble itself."""
+    row = standing.trouble
+    todo = " ".join(in_words(row.todo, {**named, **standing.labels}).split())
+    return TroubleNow(row.name, row.severity, standing.since, row.short, todo, standing.detail, standing.labels)
+
+
+def target(
+    vm: Vm,
+    name: str,
+    socket: str,
+    labels: Mapping[str, str],
+    health: Monitor,
+    *,
+    troubles: Iterable[TroubleNow] = (),
+) -> Target:
     """Take some 20 microseconds, which 2,000 VMs must not take at one go."""
     guest, uuid, version = next(iter(vm.values("qemu_vm_info")), ("", "", ""))
     running = _only(vm, "qemu_vm_running")
@@ -152,6 +182,7 @@ def target(vm: Vm, name: str, socket: str, labels: Mapping[str, str], health: Mo
         name=guest,
         uuid=uuid,
         version=version,
+        troubles=list(troubles),
         run_state=next((state for (state,) in _those_that_hold(vm, "qemu_vm_state")), ""),
         running=None if running is None else bool(running),
         run_state_since=_only(vm, "qemu_vm_state_change_timestamp_seconds"),
@@ -169,14 +200,21 @@ def target(vm: Vm, name: str, socket: str, labels: Mapping[str, str], health: Mo
 
 
 def answer(
-    version: str, host: str, now: float, targets: Iterable[bytes], down: Iterable[tuple[str, str]] = ()
+    version: str,
+    host: str,
+    now: float,
+    targets: Iterable[bytes],
+    *,
+    down: Iterable[tuple[str, str]] = (),
+    troubles: Iterable[TroubleNow] = (),
 ) -> bytes:
     """The body of the answer; `targets` were encoded one by one, so that no 2,000 of them hold the one who does it.
 
-    `down`: sources of targets that do not work, and why.
+    `down`: sources of targets that do not work, and why.  `troubles`: of the exporter itself, and of many VMs.
     """
     sources = [SourceDown(printable(source), printable(reason)) for source, reason in down]
-    return encode(Answer("success", Data(version, printable(host), now, [Raw(one) for one in targets], sources)))
+    every = [Raw(one) for one in targets]
+    return encode(Answer("success", Data(version, printable(host), now, every, sources, list(troubles))))
 
 
 def _only(vm: Vm, family: str) -> float | None:

@@ -20,6 +20,7 @@ from qmp_exporter.daemon.reload import Reload
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.reconciler import Reconciler
+from qmp_exporter.daemon.targets.trouble_watch import TroubleWatch
 from qmp_exporter.daemon.web.exposition import Exposition
 from qmp_exporter.daemon.web.http import application
 from qmp_exporter.daemon.web.textfile import write_pages
@@ -74,7 +75,8 @@ async def run(
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # one may have come while we started
     on_request = reload.now if options.lifecycle else None
     exposition = Exposition(fleet, stats)
-    app = application(fleet, exposition, options.telemetry_path, on_request)
+    troubles = TroubleWatch(fleet, stats)
+    app = application(fleet, exposition, troubles, options.telemetry_path, on_request)
     textfile = (partial(write_pages, options.textfile, exposition, lambda: fleet.ready),) if options.textfile else ()
     access = AccessControl(rules(options.web_config) if options.web_config else ALLOW_ALL, stats)
     listeners = systemd.inherited() if options.systemd_socket else await bound(options.addresses)
@@ -90,6 +92,7 @@ async def run(
                 fleet.run,
                 configured.run,
                 partial(restart_on_crash, reload.run),
+                partial(restart_on_crash, troubles.run),
                 partial(_heartbeat, fleet, stats, allowed),
                 partial(collect_garbage, lambda: fleet.ready, lambda: fleet.gone),
                 *textfile,

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from qmp_exporter import __version__
 from qmp_exporter.catalog import own_metrics as own
 from qmp_exporter.catalog.own_metrics import OwnMetric
+from qmp_exporter.core.family import Labels
 from qmp_exporter.revision import revision
 
 # QEMU answers an idle monitor in under a millisecond; seconds mean that its main loop waits for a disk.
@@ -70,6 +71,11 @@ class Selfstats:
     def _histogram(self, row: OwnMetric) -> Histogram:
         return Histogram(row.name, row.help, row.labels, buckets=_SECONDS, registry=self._registry)
 
+    def values(self, family: str) -> Mapping[Labels, float]:
+        """The samples of a counter or gauge of ours, as those of a VM are told."""
+        found = self._registry.restricted_registry([family]).collect()
+        return {tuple(one.labels.values()): one.value for metric in found for one in metric.samples}
+
     def count_targets(self, states: Callable[[], Iterable[str]]) -> None:
         """`states` tells the state of each target's monitor when a page is made."""
         self._registry.register(_Targets(states))
@@ -117,8 +123,11 @@ class _Targets(Collector):
     def __init__(self, states: Callable[[], Iterable[str]]) -> None:
         self._states = states
 
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        yield GaugeMetricFamily(own.TARGETS.name, own.TARGETS.help, labels=own.TARGETS.labels)
+
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        family = GaugeMetricFamily(own.TARGETS.name, own.TARGETS.help, labels=own.TARGETS.labels)
+        (family,) = self.describe()
         for state, number in sorted(Tally(self._states()).items()):
             family.add_metric((state,), number)
         yield family

@@ -16,6 +16,7 @@ from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.sources import STATIC
+from qmp_exporter.daemon.targets.trouble_watch import TroubleWatch
 from qmp_exporter.daemon.web.exposition import Exposition
 from qmp_exporter.daemon.web.http import Reload, application
 from qmp_exporter.webserver.access_control import ALLOW_ALL, AccessControl
@@ -68,7 +69,7 @@ async def serve() -> AsyncIterator[Serve]:
             stats = Selfstats()
             fleet = Fleet(stats)
             fleet.want(STATIC, (replace(target, poll_interval=NEVER) for target in targets))
-            app = application(fleet, Exposition(fleet, stats), path, reload)
+            app = application(fleet, Exposition(fleet, stats), TroubleWatch(fleet, stats), path, reload)
             (listener,) = await bound(["127.0.0.1:0"])
             await served.enter_async_context(listening(app, [listener], AccessControl(ALLOW_ALL, stats), stats))
             if watch:

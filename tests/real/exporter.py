@@ -76,6 +76,14 @@ class Exporter:
         """-> the first page with these samples, and without any of the absent names"""
         return await self.shows(lambda page: page.denials(expected, absent), deadline)
 
+    async def logs(self, words: str) -> str:
+        """-> the first line of the log with these words"""
+
+        async def look() -> str | None:
+            return next((line for line in self.logged().splitlines() if words in line), None)
+
+        return await awaited(look, self.logged)
+
     def about(self, vm: Vm) -> "Exporter":
         """-> the same one, and what it says of another VM"""
         return Exporter(self.process, vm, self._client, self._log)

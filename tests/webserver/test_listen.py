@@ -11,6 +11,7 @@ from qmp_exporter.config import Target
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.sources import STATIC
+from qmp_exporter.daemon.targets.trouble_watch import TroubleWatch
 from qmp_exporter.daemon.web.exposition import Exposition
 from qmp_exporter.daemon.web.http import application
 from qmp_exporter.webserver.access_control import ALLOW_ALL, AccessControl
@@ -21,7 +22,7 @@ def an_application() -> tuple[web.Application, Selfstats]:
     stats = Selfstats()
     fleet = Fleet(stats)
     fleet.want(STATIC, (Target("web01", "/run/nothing.sock"),))
-    return application(fleet, Exposition(fleet, stats), "/metrics"), stats
+    return application(fleet, Exposition(fleet, stats), TroubleWatch(fleet, stats), "/metrics"), stats
 
 
 async def test_it_listens_on_several_addresses_at_once(directory: Path) -> None:

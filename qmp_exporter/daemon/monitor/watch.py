@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
-from qmp_exporter.catalog.disk_names import DEVICES
+from qmp_exporter.catalog.troubles import ROWS_OF_A_VM
 from qmp_exporter.catalog.vm import RUN_STATE
 from qmp_exporter.config import Target
 from qmp_exporter.core.backoff import LONGEST, delay, least_delay
@@ -23,8 +23,9 @@ from qmp_exporter.core.protocol import Protocol as QmpProtocol
 from qmp_exporter.core.query_scheduler import in_a_slot
 from qmp_exporter.core.samples import SHARED as SERIES
 from qmp_exporter.core.session import Notice, Outcome, Session
+from qmp_exporter.core.troubles import Troubles
 from qmp_exporter.core.vm import Vm
-from qmp_exporter.core.wire import BadMessage
+from qmp_exporter.core.wire import BadMessage, Event
 from qmp_exporter.daemon.host.exits import ProcessExit
 from qmp_exporter.daemon.host.network import NetworkReader
 from qmp_exporter.daemon.host.process import ProcessReader, peer_pid
@@ -32,15 +33,15 @@ from qmp_exporter.daemon.host.unix_sockets import UnixSockets
 from qmp_exporter.daemon.monitor.approach import Approach
 from qmp_exporter.daemon.monitor.connect_limiter import ConnectLimiter
 from qmp_exporter.daemon.monitor.link import Link, Unreachable, reason
+from qmp_exporter.daemon.monitor.news import News
 from qmp_exporter.daemon.monitor.socket_files import SocketFiles
+from qmp_exporter.daemon.monitor.trouble_log import tell
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.runtime.paths import PathCalls
 
 FIRST_LOOK = 1.0  # seconds until the process is looked at again when QEMU has not said yet which threads are vCPUs
 A_BUG = "a bug in the exporter ended the session; its log says more"
-FAULTS = frozenset({"io-error", "internal-error", "guest-panicked", "watchdog"})  # run states nobody ordered
 EVENTS_EVERY = 10.0  # seconds between two looks for events to log: what comes meanwhile is in one line
-SAID_AGAIN = 60.0  # seconds; a guest that is resumed on a bad disk stops again at once, as often as it is resumed
 
 log = structlog.get_logger()
 
@@ -78,6 +79,7 @@ class Shared:
         self.paths = PathCalls()
         self.files = SocketFiles()
         self.sockets = UnixSockets()
+        self.news: News[Watch] = News()
 
 
 class Watch:
@@ -96,6 +98,7 @@ class Watch:
         self.rename(target)
         self._shared = shared or Shared()
         self.vm = Vm(dispatch, time.time(), self._shared.series, hears_events=self.hears_events)
+        self.troubles = Troubles(ROWS_OF_A_VM, self.vm.values, dispatch.label_names)
         self.health = Health(time.time())
         self._dispatch = dispatch
         self._stats = stats
@@ -103,8 +106,7 @@ class Watch:
         self.session = self._new_session()
         self._wake = asyncio.Event()
         self._turn_at = float("inf")
-        self._run_state_since: float | None = None
-        self._may_have_stopped = False  # said when it is known whose disk it was
+        self._told_state: tuple[str, float | None] = ("", None)  # of the monitor and the VM, to those who look at it
         self._ended = ""  # how the last process did, in words
         self.pid: int | None = None  # of QEMU, in the last session; None where it is not known
         self._telling: asyncio.Task[None] | None = None
@@ -113,7 +115,6 @@ class Watch:
         self._said_limited = False
         self._was_announced = False  # the end of the last session
         self._waits_since: float | None = None  # said, and not yet that it is over
-        self._said_fault_at = float("-inf")
         self._told_events: dict[Entry, float] = {}  # how many of each
         self._events_logged_at = float("-inf")
 
@@ -121,6 +122,10 @@ class Watch:
         """Go on under another name; `target` differs in nothing else."""
         self.target = target
         self._log = log.bind(vm=target.name, socket=target.socket)
+
+    def look_for_troubles(self, now: float, at: float) -> None:
+        """`now` on a clock that never jumps, `at` in seconds since the epoch."""
+        tell(self._log, self.troubles.look(now, at), at)
 
     def waits(self, now: float) -> float:
         """For how many seconds QEMU has answered nothing that it was asked."""
@@ -183,6 +188,7 @@ class Watch:
             await link.close()
             self.health = Health(time.time(), A_BUG)
             self._end_session(link, self.health.since)
+            self._tell_its_state()
             self._tell_exit_when_it_is_known()
         self._say_why_it_ended(link)
 
@@ -242,6 +248,8 @@ class Watch:
         for message in messages:
             if isinstance(message, Answer):
                 self.session.scheduler.took_us(message.query, took)
+        if any(isinstance(message, Event) for message in messages):
+            self._shared.news.tell(self)
         if self._shared.log_events:
             self._log_events(time.monotonic())
         if link.is_open and self._turn(link) < self._turn_at:
@@ -263,6 +271,7 @@ class Watch:
         """Send what the session wants now; when it will want something next."""
         turn = self.session.turn(time.time(), time.monotonic())
         self._note(turn.notices)
+        self._tell_its_state()
         if turn.query is not None:
             link.ask(turn.query, turn.arguments)
         return turn.due
@@ -291,10 +300,8 @@ class Watch:
             self._stats.command_errors.labels(command, result).inc()
         if outcome.result == "timeout":
             self._say_that_it_waits(command)
-        else:
-            if outcome.seconds is not None:
-                self._say_that_it_waited()
-            self._say_if_it_stopped()
+        elif outcome.seconds is not None:
+            self._say_that_it_waited()
 
     def _say_that_it_waits(self, command: str) -> None:
         """Once, however many queries are not answered one after the other."""
@@ -307,13 +314,12 @@ class Watch:
             self._log.info("queries answered again", seconds=round(time.monotonic() - self._waits_since, 1))
             self._waits_since = None
 
-    def _say_if_it_stopped(self) -> None:
-        run_state = self.vm.facts[RUN_STATE]
-        self._may_have_stopped |= run_state.since != self._run_state_since
-        self._run_state_since = run_state.since
-        if self._may_have_stopped and not self.vm.facts[DEVICES].has_strangers:
-            self._may_have_stopped = False
-            self._say_what_it_stopped_on(run_state.state, time.monotonic())
+    def _tell_its_state(self) -> None:
+        """To the one who looks for troubles, where the state of the monitor or of the VM is another one."""
+        state = self.vm.monitor_state, self.vm.facts[RUN_STATE].since
+        if state != self._told_state:
+            self._told_state = state
+            self._shared.news.tell(self)
 
     async def _look_at_process(self, link: OpenLink) -> None:
         """Ask the host's kernel about QEMU's process as often as QEMU is polled."""
@@ -335,14 +341,6 @@ class Watch:
         if self._process_exit is not None:
             self._process_exit.look()
 
-    def _say_what_it_stopped_on(self, state: str, now: float) -> None:
-        if state not in FAULTS or now - self._said_fault_at < SAID_AGAIN:
-            return
-        self._said_fault_at = now
-        errors = [labels for one, labels in self.vm.entries() if one.event == "BLOCK_IO_ERROR"]
-        where = errors[-1] if errors and state == "io-error" else {}
-        self._log.warning("the VM stopped on a fault", state=state, **where)
-
     def count_limited(self) -> None:
         """Samples found no room for a new value of a label; the log says so once."""
         samples = self.vm.samples
@@ -356,6 +354,7 @@ class Watch:
         self.health = self.health._replace(reason="; ".join(filter(None, (why, self._ended))))
         if not self.vm.monitor(state, time.time()):
             return
+        self._tell_its_state()
         if self._was_announced and state in {"missing", "refused"}:  # who ended it knows
             self._log.info("monitor unreachable", state=state, why=why)
         else:

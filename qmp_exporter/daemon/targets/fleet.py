@@ -47,6 +47,7 @@ class Fleet:
         self._collisions: Mapping[Collision, None] = {}
         self._expected: set[Source] = set()
         self._was_ready = False
+        self.news = self._shared.news
         self.gone = 0  # watches that have ended
         self._failures: dict[Source, str] = {}
         self.failures: Mapping[Source, str] = MappingProxyType(self._failures)

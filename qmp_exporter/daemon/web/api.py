@@ -10,6 +10,7 @@ from qmp_exporter import __version__
 from qmp_exporter.catalog import overview
 from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.targets.fleet import Fleet
+from qmp_exporter.daemon.targets.trouble_watch import TroubleWatch
 from qmp_exporter.daemon.web.exposition import LEVEL
 from qmp_exporter.runtime.cooperative import YieldBudget
 
@@ -19,8 +20,9 @@ FRESH = 1.0  # seconds that an answer is good for; 2,000 VMs take 0.05 s of CPU
 class Overview:
     """Makes one answer at a time; those who ask meanwhile wait for it."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, troubles: TroubleWatch) -> None:
         self._fleet = fleet
+        self._troubles = troubles
         self._host = socket.gethostname()
         self._lock = asyncio.Lock()
         self._made_at = float("-inf")
@@ -39,13 +41,16 @@ class Overview:
         targets = []
         turn = YieldBudget()
         for watch in tuple(self._fleet.watches.values()):
-            targets.append(overview.encode(_target(watch)))
+            targets.append(overview.encode(_target(watch, self._host)))
             await turn.checkpoint()
         down = [(source.name, why) for source, why in sorted(self._fleet.failures.items())]
-        return overview.answer(__version__, self._host, time.time(), targets, down)
+        troubles = [overview.trouble(one, {"instance": self._host}) for one in self._troubles.standing]
+        return overview.answer(__version__, self._host, time.time(), targets, down=down, troubles=troubles)
 
 
-def _target(watch: Watch) -> overview.Target:
+def _target(watch: Watch, host: str) -> overview.Target:
     target = watch.target
     monitor = overview.monitor(watch.vm, *watch.health, waits=watch.waits(time.monotonic()), now=time.time())
-    return overview.target(watch.vm, target.name, target.socket, target.labels, monitor)
+    named = {"vm": target.name, "instance": host}
+    troubles = [overview.trouble(one, named) for one in watch.troubles.standing]
+    return overview.target(watch.vm, target.name, target.socket, target.labels, monitor, troubles=troubles)

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from qmp_exporter.core.negotiate import OPENMETRICS, TEXT, wants_gzip, wants_openmetrics
 from qmp_exporter.daemon.targets.fleet import Fleet
+from qmp_exporter.daemon.targets.trouble_watch import TroubleWatch
 from qmp_exporter.daemon.web import ui
 from qmp_exporter.daemon.web.endpoints import METRICS, Handler, add_routes
 from qmp_exporter.daemon.web.exposition import Exposition, selection
@@ -16,7 +17,7 @@ Reload = Callable[[], Awaitable[Sequence[str]]]
 
 
 def application(
-    fleet: Fleet, exposition: Exposition, telemetry_path: str, reload: Reload | None = None
+    fleet: Fleet, exposition: Exposition, troubles: TroubleWatch, telemetry_path: str, reload: Reload | None = None
 ) -> web.Application:
     """`reload` reads the configuration again and tells every error; without it nobody may ask for that."""
 
@@ -51,7 +52,7 @@ def application(
         "/-/healthy": healthy,
         "/-/ready": ready,
         "/-/reload": partial(_reload, reload),
-        **ui.handlers(fleet, telemetry_path),
+        **ui.handlers(fleet, troubles, telemetry_path),
     }
     add_routes(app, handlers, telemetry_path)
     return app

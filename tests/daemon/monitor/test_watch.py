@@ -58,34 +58,6 @@ async def test_a_stop_is_explained_by_a_query_at_once(monitor: Monitor, watch: S
     await page.says("qemu_vm_stops_total")
 
 
-async def test_a_vm_that_stops_on_a_fault_is_in_the_log_with_its_disk_once_a_minute(
-    monitor: Monitor, watch: Start
-) -> None:
-    disk = monitor.vm.blocks[0]
-    with capture_logs() as lines:
-        page = watch()
-        await page.says("qemu_up")
-        for times in (1, 2, 3):  # somebody resumes it, and it stops at once again
-            monitor.vm.io_error(disk.id, "write", "stop")
-            await page.says("qemu_vm_stops_total", times)
-            await page.says('qemu_vm_state{state="io-error"}')
-            monitor.vm.cont()
-            await page.says('qemu_vm_state{state="running"}')
-    (told,) = [line for line in lines if line["event"] == "the VM stopped on a fault"]
-    assert told["log_level"] == "warning"
-    assert (told["state"], told["operation"], told["action"]) == ("io-error", "write", "stop")
-    assert f'device="{told["device"]}"' in "".join(page.lines())
-
-
-async def test_a_vm_that_is_stopped_by_order_is_no_fault(monitor: Monitor, watch: Start) -> None:
-    with capture_logs() as lines:
-        page = watch()
-        await page.says("qemu_up")
-        monitor.vm.stop()
-        await page.says('qemu_vm_state{state="paused"}')
-    assert "the VM stopped on a fault" not in [line["event"] for line in lines]
-
-
 async def test_the_poll_finds_what_nobody_announced(monitor: Monitor, watch: Start) -> None:
     page = watch(poll=0.05)
     await page.says("qemu_up")

@@ -1,0 +1,64 @@
+"""The fleet -> the troubles of its VMs and of the exporter, looked for as things happen, and a line of log for each.
+
+A VM is looked at soon after an event or a change of its state, and every LOOK_EVERY seconds with all others: some
+troubles begin because something has lasted, and end because it is long ago.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+import structlog
+
+from qmp_exporter.catalog.own_metrics import OWN
+from qmp_exporter.catalog.troubles import OVER_VMS, ROWS_OF_THE_EXPORTER
+from qmp_exporter.core.troubles import Ledger, Standing, Troubles
+from qmp_exporter.daemon.monitor.trouble_log import tell
+from qmp_exporter.daemon.monitor.watch import Watch
+from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.targets.fleet import Fleet
+from qmp_exporter.runtime.cooperative import YieldBudget
+from qmp_exporter.runtime.waiting import happens
+
+LOOK_EVERY = 15.0  # seconds; a VM takes some 50 µs
+SETTLES = 0.25  # seconds in which QEMU answers what an event had asked; a storm makes one look of it
+LABELS = {row.name: row.labels for row in OWN}
+
+log = structlog.get_logger()
+
+
+class TroubleWatch:
+    """`standing` are the troubles of the exporter, and those that are of many VMs."""
+
+    def __init__(self, fleet: Fleet, stats: Selfstats) -> None:
+        self._fleet = fleet
+        self._exporter = Troubles(ROWS_OF_THE_EXPORTER, stats.values, lambda family: LABELS[family])
+        self._over_vms = Ledger()
+        self.standing: list[Standing] = []
+
+    async def run(self) -> None:
+        """Never returns."""
+        while True:
+            due = time.monotonic() + LOOK_EVERY
+            await self.look()
+            while (left := due - time.monotonic()) > 0:
+                if await happens(self._fleet.news.event, left):
+                    await asyncio.sleep(SETTLES)
+                    await self._look_at(self._fleet.news.take())
+
+    async def look(self) -> None:
+        """At all VMs, and at the exporter."""
+        self._fleet.news.take()
+        await self._look_at(tuple(self._fleet.watches.values()))
+
+    async def _look_at(self, watches: Iterable[Watch]) -> None:
+        turn = YieldBudget()
+        for watch in watches:
+            watch.look_for_troubles(time.monotonic(), time.time())
+            await turn.checkpoint()
+        now, at = time.monotonic(), time.time()
+        vms = {watch.target.name: watch.troubles.evidence(now, at) for watch in self._fleet.watches.values()}
+        found = ((trouble, labels, detail) for trouble, when in OVER_VMS for labels, detail in when.ask(vms))
+        tell(log, self._over_vms.look(found, now, at), at)
+        tell(log, self._exporter.look(now, at), at)
+        self.standing = [*self._exporter.standing, *self._over_vms.standing]
