@@ -40,6 +40,9 @@ ENDPOINTS = (
         "browser that shows a page of another site.",
     ),
     Endpoint("/-/reference", READ, "The reference of the metrics."),
+    Endpoint(
+        "/-/runbooks/{alert}", READ, "The runbook of an alert, in Markdown; 404 where there is none of that name."
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-"""The fleet -> a page for people, the JSON behind it, the reference of the metrics."""
+"""The fleet -> a page for people, the JSON behind it, the reference of the metrics, the runbooks."""
 
 import base64
 import hashlib
@@ -9,18 +9,20 @@ from importlib import resources
 from aiohttp import web
 
 from qmp_exporter import __version__
+from qmp_exporter.alerting.runbook import runbook
 from qmp_exporter.catalog.reference import reference
 from qmp_exporter.core.negotiate import wants_gzip
 from qmp_exporter.daemon.targets.fleet import Fleet
+from qmp_exporter.daemon.targets.trouble_watch import TroubleWatch
 from qmp_exporter.daemon.web.api import Overview
 from qmp_exporter.daemon.web.endpoints import PAGE, Handler
 
 NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-def handlers(fleet: Fleet, telemetry_path: str) -> dict[str, Handler]:
+def handlers(fleet: Fleet, troubles: TroubleWatch, telemetry_path: str) -> dict[str, Handler]:
     """By the paths of their endpoints."""
-    overview = Overview(fleet)
+    overview = Overview(fleet, troubles)
     page, policy = _page(telemetry_path)
     words = reference()
 
@@ -38,7 +40,19 @@ def handlers(fleet: Fleet, telemetry_path: str) -> dict[str, Handler]:
     async def metrics(_request: web.Request) -> web.Response:
         return web.Response(text=words, content_type="text/plain", headers=NO_STORE)
 
-    return {PAGE: look, "/api/v1/targets": targets, "/-/reference": metrics}
+    async def runbooks(request: web.Request) -> web.Response:
+        try:
+            text = runbook(request.match_info["alert"])
+        except KeyError:
+            raise web.HTTPNotFound from None
+        return web.Response(text=text, content_type="text/plain", headers=NO_STORE)
+
+    return {
+        PAGE: look,
+        "/api/v1/targets": targets,
+        "/-/reference": metrics,
+        "/-/runbooks/{alert}": runbooks,
+    }
 
 
 def _page(telemetry_path: str) -> tuple[str, str]:

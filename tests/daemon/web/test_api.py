@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from qmp_exporter import __version__
+from qmp_exporter.alerting.runbook import runbook
 from qmp_exporter.catalog.reference import reference
 from qmp_exporter.config import Target
 from qmp_exporter.daemon.targets.sources import DIAL_IN, Source
@@ -187,3 +188,11 @@ async def test_a_fleet_that_changes_is_told_as_it_is(serve: Serve, directory: Pa
             ("web01", False),
             ("web02", True),
         ]
+
+
+async def test_the_runbook_of_an_alert_is_there_where_the_alert_says(serve: Serve) -> None:
+    server = await serve()
+    response, body = await server.ask("/-/runbooks/QEMUVMCrashed")
+    assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert body.decode() == runbook("QEMUVMCrashed")
+    assert (await server.ask("/-/runbooks/QEMUVMDances"))[0].status == 404
