@@ -42,6 +42,7 @@ ROOMS = {
 }
 # Values in, values out: what is not here (asyncio, socket, os, time, random, logging, pathlib ...) is not for the pure.
 PURE = {
+    "array",
     "collections",
     "dataclasses",
     "enum",

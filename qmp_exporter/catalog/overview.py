@@ -16,6 +16,7 @@ from qmp_exporter.core.vm import Vm
 IO_ERRORS = "qemu_block_io_errors_total"
 NOSPACE_ERRORS = "qemu_block_io_nospace_errors_total"
 IO_STATUS = "qemu_block_io_status"
+INFO = "qemu_block_info"
 
 encode = msgspec.json.Encoder().encode
 
@@ -91,9 +92,17 @@ class TroubleNow(Struct, frozen=True, omit_defaults=True):
     severity: str
     since: float
     what: str
+    first: str
     todo: str
     detail: str = ""
     labels: Mapping[str, str] = {}
+
+
+class Activity(Struct, frozen=True, omit_defaults=True):
+    """The members of `activity`: lists of what was in each of the last minutes, the newest last."""
+
+    cpus: list[float] = []
+    disk_bytes_per_second: list[float] = []
 
 
 class Target(Struct, frozen=True, omit_defaults=True):
@@ -115,6 +124,9 @@ class Target(Struct, frozen=True, omit_defaults=True):
     nospace_errors: list[NoSpace] = []
     io_status: list[IoStatus] = []
     open_trays: list[str] = []
+    storages: list[str] = []
+    memory_bytes: float | None = None
+    activity: Activity | None = None
     vnc_clients: float | None = None
     vnc_sessions: float | None = None
     spice_sessions: float | None = None
@@ -158,7 +170,9 @@ def trouble(standing: Standing, named: Mapping[str, str]) -> TroubleNow:
     """`named`: the labels that an alert has beside those of the trouble itself."""
     row = standing.trouble
     todo = " ".join(in_words(row.todo, {**named, **standing.labels}).split())
-    return TroubleNow(row.name, row.severity, standing.since, row.short, todo, standing.detail, standing.labels)
+    return TroubleNow(
+        row.name, row.severity, standing.since, row.short, row.first, todo, standing.detail, standing.labels
+    )
 
 
 def target(
@@ -169,9 +183,10 @@ def target(
     health: Monitor,
     *,
     troubles: Iterable[TroubleNow] = (),
+    activity: Activity | None = None,
 ) -> Target:
     """Take some 20 microseconds, which 2,000 VMs must not take at one go."""
-    guest, uuid, version = next(iter(vm.values("qemu_vm_info")), ("", "", ""))
+    guest, uuid, version = vm.identity
     running = _only(vm, "qemu_vm_running")
     return Target(
         vm=printable(name),
@@ -190,6 +205,9 @@ def target(
         nospace_errors=[NoSpace(device, n) for (device,), n in vm.values(NOSPACE_ERRORS).items() if n],
         io_status=[IoStatus(device, word) for device, word in _those_that_hold(vm, IO_STATUS) if word != "ok"],
         open_trays=[device for (device,) in _those_that_hold(vm, "qemu_block_tray_open")],
+        storages=_storages(vm),
+        memory_bytes=_only(vm, "qemu_process_resident_memory_bytes"),
+        activity=activity,
         vnc_clients=_only(vm, "qemu_vnc_clients"),
         vnc_sessions=_only(vm, "qemu_vnc_sessions"),
         spice_sessions=_only(vm, "qemu_spice_sessions"),
@@ -225,6 +243,12 @@ def _only(vm: Vm, family: str) -> float | None:
 def _those_that_hold(vm: Vm, family: str) -> Iterator[Labels]:
     """The labels of the samples that are not 0."""
     return (labels for labels, value in vm.values(family).items() if value)
+
+
+def _storages(vm: Vm) -> list[str]:
+    """Where its disks are."""
+    position = vm.label_names(INFO).index("storage")
+    return sorted({labels[position] for labels in vm.values(INFO)} - {"unknown"})
 
 
 def _io_errors(vm: Vm) -> Iterator[IoErrors]:

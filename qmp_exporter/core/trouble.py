@@ -43,10 +43,10 @@ class OverVms(NamedTuple):
 class Trouble:
     """One row: a trouble of a VM, or of the exporter itself.
 
-    `short`: what follows the name of the VM in a list.  `meaning` and `todo` are templates of Prometheus for alerts,
-    of which only `{{ $labels.… }}` may stand in `todo`; `more` has what no label of the alert tells.
-    `expr` says the same as `when` in PromQL, `reason` why it is written so.  `when` is None where Prometheus alone
-    knows.
+    `short`: what follows the name of the VM in a list, `first`: what to do first, in a few words.  `meaning` and `todo`
+    are templates of Prometheus for alerts, of which only `{{ $labels.… }}` may stand in `todo`; `more` has what no
+    label of the alert tells.  `expr` says the same as `when` in PromQL, `reason` why it is written so.  `when` is None
+    where Prometheus alone knows.
 
     `threshold` stands as `$threshold` in `expr` and `meaning`; a site may have another in its alerts.
 
@@ -59,6 +59,7 @@ class Trouble:
     name: str
     severity: Severity
     short: str
+    first: str
     summary: str
     meaning: str
     todo: str

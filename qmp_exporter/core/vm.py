@@ -17,6 +17,8 @@ from .samples import Samples, renamings
 from .vm_facts import Lifetime, VmFacts
 from .wire import BadMessage, Event, Greeting, typed
 
+NOBODY: Labels = ("", "", "")
+
 
 class Vm:
     """One VM as its monitor tells it, from one session to the next.
@@ -44,7 +46,9 @@ class Vm:
         self.facts = VmFacts()
         self._event_log = EventLog(dispatch.event_log)
         self._available: Collection[Query] = ()  # what the QEMU that is connected may be asked
+        self.label_names = dispatch.label_names
         self.monitor_state = ""
+        self._identity = NOBODY
         self._counted: dict[int, dict[Labels, float]] = {}  # up to when the monitor was lost last
         self._life("watched", at)
         self.monitor("connecting", at)
@@ -156,6 +160,11 @@ class Vm:
         index = self._dispatch.index.get(family)
         return {} if index is None else self.samples.values[index]
 
+    @property
+    def identity(self) -> Labels:
+        """Name, UUID and version of QEMU as it said last, also when it is gone: who it was is no state that changes."""
+        return next(iter(self.values("qemu_vm_info")), self._identity)
+
     def moved_at(self, family: str, labels: Labels) -> float | None:
         """When this counter of events moved last, in seconds since the epoch: by the newest message of that read."""
         return self._event_log.last(self._dispatch.index[family], labels)
@@ -169,6 +178,7 @@ class Vm:
     # --- how it is taken
 
     def _forget(self) -> None:
+        self._identity = self.identity
         for index in self._dispatch.cleared_on_disconnect:
             self.samples.clear(index)
         self.facts.forget(Lifetime.SESSION)
@@ -213,6 +223,7 @@ class Vm:
         return False
 
     def _begin_again(self) -> None:
+        self._identity = NOBODY
         self.facts.forget(Lifetime.VM)
         self._same.forget()
         self._event_log.clear()

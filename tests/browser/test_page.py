@@ -37,9 +37,9 @@ async def test_the_vm_in_trouble_comes_first_with_its_disk_and_its_time(opened):
     b.io_error("virtio-disk1", "write", "stop", nospace=True)
     await look.shows("b", "a", "c")
     await expect(look.cell("b", "state")).to_have_text("io-error")
-    await expect(look.cell("b", "errors")).to_contain_text("drive-virtio-disk1 write")
-    await expect(look.cell("b", "errors")).to_contain_text("s ago")
-    await expect(look.cell("b", "errors")).to_contain_text("status: no space")
+    await expect(look.cell("b", "wrong")).to_have_text(
+        "stopped on an I/O error drive-virtio-disk1: nospace, write \u2192 mend the storage, then resume it"
+    )
     await expect(look.page.locator("#sum")).to_have_text("3 VMs, 2 running, 1 in trouble")
     await expect(look.page).to_have_title("(1) " + await look.page.locator("#host").inner_text() + " · qmp-exporter")
     await expect(look.page.get_by_role("status")).to_have_text("1 VM in trouble: b.")
@@ -52,7 +52,7 @@ async def test_it_is_live_without_being_loaded_again(opened):
     await expect(look.cell("web01", "state")).to_have_text("running")
     await look.measured("window.loadedOnce = true")
     vm.move_tray("ide0-1-0", open=True)
-    await expect(look.cell("web01", "trays")).to_have_text("drive-ide0-1-0")
+    await expect(look.cell("web01", "wrong")).to_have_text("open: drive-ide0-1-0")
     client = vm.vnc_connect(vm.displays.vnc[0].id)
     vm.vnc_initialize(client)
     await expect(look.cell("web01", "vnc")).to_have_text("1")
@@ -71,8 +71,10 @@ async def test_a_job_has_a_bar_that_moves(opened):
     vm.start_job("mirror", job_id="copy0", length=GIB, speed=GIB // 4)
     vm.advance(1.0)
     jobs = look.cell("web01", "jobs")
-    await expect(jobs).to_contain_text("mirror copy0")
-    await expect(jobs).to_contain_text("25 % · 0.3 of 1 GiB · ≤ 256 MiB/s")
+    await expect(jobs).to_have_text("25 %mirror 25 %")  # the first is what stands for the bar
+    await look.row("web01").locator(".open").click()
+    await expect(look.page.locator("tr.more")).to_contain_text("mirror copy0 25 % · 0.3 of 1 GiB · ≤ 256 MiB/s")
+    await look.row("web01").locator(".open").click()
     await expect(jobs.get_by_role("progressbar")).to_have_attribute("value", "0.25")
     vm.advance(2.0)
     await expect(jobs.get_by_role("progressbar")).to_have_attribute("value", "0.75")
@@ -80,9 +82,9 @@ async def test_a_job_has_a_bar_that_moves(opened):
 
 async def test_why_a_monitor_is_out_of_reach_is_said_in_words_with_the_next_try(opened):
     look = await opened(SimulatedVm("web01"), targets=(Vm("web02", "/run/nowhere.sock"),))
-    monitor = look.cell("web02", "monitor")
-    await expect(monitor).to_contain_text("missing")
-    await expect(monitor).to_contain_text("no socket there; next try in")
+    wrong = look.cell("web02", "wrong")
+    await expect(wrong).to_contain_text("missing: no socket there; next try in")
+    await expect(wrong).to_contain_text("its monitor is out of reach \u2192 does it run?")
     await expect(look.cell("web02", "state")).to_have_text("not known")
     await look.row("web02").locator(".open").click()
     more = look.page.locator("tr.more")
@@ -181,13 +183,71 @@ async def test_all_of_it_is_in_reach_of_the_keyboard_and_focus_stays_with_its_vm
     await expect(b).to_be_focused()
     await look.page.keyboard.press("Enter")
     await expect(look.page.locator("tr.more")).to_be_visible()
+    vms[1].io_error("virtio-disk0", "write", "stop")
+    await expect(look.page.locator("tr.more")).to_contain_text("What is wrong")
+    await look.shows("a", "b", "c")  # nothing moves while somebody is at a row
+    await look.page.get_by_role("button", name="Sort now").click()
+    await look.shows("b", "a", "c")
+    await expect(look.page.locator("tr.vm:first-child + tr.more")).to_be_visible()
+
+
+async def test_nothing_moves_under_the_pointer_and_a_row_that_is_open_stays_where_it_is(opened):
+    vms = [SimulatedVm(name) for name in ("a", "b", "c")]
+    look = await opened(*vms)
+    await look.shows("a", "b", "c")
+    await look.row("b").locator("td.state").hover()
+    vms[2].io_error("virtio-disk0", "write", "stop")
+    await expect(look.page.locator("#sum")).to_contain_text("1 in trouble")
+    await look.shows("a", "b", "c")
+    await expect(look.page.get_by_role("button", name="Sort now")).to_be_visible()
+    await look.page.mouse.move(5, 5)
+    await look.shows("c", "a", "b")
+    await expect(look.page.get_by_role("button", name="Sort now")).to_be_hidden()
+    await look.row("b").locator(".open").click()
+    await look.page.mouse.move(5, 5)
+    await look.measured("document.activeElement.blur()")
+    place = await look.row("b").bounding_box()
+    vms[2].cont()
+    vms[0].io_error("virtio-disk0", "write", "stop")
+    await expect(look.page.get_by_role("status")).to_have_text("1 VM in trouble: a.")
+    assert await look.row("b").bounding_box() == place
+    await look.row("b").locator(".open").click()
+    await look.page.mouse.move(5, 5)
+    await look.measured("document.activeElement.blur()")
+    await look.shows("a", "b", "c")
+
+
+async def test_vms_in_trouble_stand_in_the_order_of_their_names(opened):
+    vms = [SimulatedVm(name) for name in ("a", "b", "c")]
+    look = await opened(*vms)
     vms[2].io_error("virtio-disk0", "write", "stop")
     await look.shows("c", "a", "b")
-    await expect(b).to_be_focused()
     vms[1].io_error("virtio-disk0", "write", "stop")
     await look.shows("b", "c", "a")
-    await expect(b).to_be_focused()
-    await expect(look.page.locator("tr.vm:first-child + tr.more")).to_be_visible()
+
+
+async def test_groups_by_a_label_put_those_with_trouble_first_and_the_address_keeps_them(opened, directory):
+    good, bad = SimulatedVm("good"), SimulatedVm("bad")
+    async with Monitor(good, directory / "good"), Monitor(bad, directory / "bad"):
+        look = await opened(
+            SimulatedVm("other"),
+            targets=(
+                Vm("good", directory / "good", {"tenant": "acme"}),
+                Vm("bad", directory / "bad", {"tenant": "<b>zeta"}),
+            ),
+        )
+        await look.shows("bad", "good", "other")
+        bad.io_error("virtio-disk0", "write", "stop")
+        await look.page.get_by_label("Group by").select_option("By tenant")
+        heads = look.page.locator("tr.group")
+        await expect(heads).to_have_text(["<b>zeta 1 VM, 1 in trouble", "acme 1 VM", "none 1 VM"])
+        await look.shows("bad", "good", "other")
+        await look.page.reload()
+        await expect(heads).to_have_count(3)
+        await look.page.get_by_role("searchbox").fill("good")
+        await expect(look.page.locator("tr.group:not([hidden])")).to_have_text(["acme 1 VM"])
+        assert await look.barriers() == ""
+        assert look.complaints == []
 
 
 # --- strings of others
@@ -320,7 +380,7 @@ async def test_nothing_keeps_anybody_from_using_it(opened, scheme, screen):
     off.stop()
     await expect(look.cell("bad", "state")).to_have_text("io-error")
     await expect(look.cell("off", "state")).to_have_text("paused")
-    await expect(look.cell("busy", "jobs")).to_contain_text("copy0")
+    await expect(look.cell("busy", "jobs")).to_contain_text("mirror")
     for name in ("bad", "lost"):
         await look.row(name).locator(".open").click()
     await expect(look.page.locator("tr.more")).to_have_count(2)

@@ -120,7 +120,7 @@ def test_of_a_lost_monitor_what_was_counted_is_told_and_nothing_that_may_have_ch
     assert target["monitor"] == {"state": "missing", "since": 1.0, "reason": "no socket there"}
     assert target["up"] is False
     assert [error["count"] for error in target["io_errors"]] == [1]
-    assert target.keys() == {"vm", "socket", "up", "monitor", "io_errors", "events"}
+    assert target.keys() == {"vm", "socket", "up", "monitor", "version", "io_errors", "events"}
 
 
 def test_a_migration_is_told_with_how_far_it_is():

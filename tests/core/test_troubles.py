@@ -13,7 +13,7 @@ NAMES = {"qemu_state": ("state",), "qemu_errors_total": ("device", "action"), "q
 
 
 def row(when: Condition, **more: object) -> Trouble:
-    return Trouble("QEMUTrouble", "warning", "in trouble", "A VM.", "", "", "", when, **more)
+    return Trouble("QEMUTrouble", "warning", "in trouble", "first", "A VM.", "", "", "", when, **more)
 
 
 class Told:
@@ -106,7 +106,7 @@ def test_one_of_two_conditions_is_enough_and_both_are_one_trouble():
 
 def test_the_worst_are_first_and_of_those_the_oldest():
     rows = [
-        Trouble(f"QEMU{severity}{number}", severity, "", "A.", "", "", "", holds("qemu_state", state=str(number)))
+        Trouble(f"QEMU{severity}{number}", severity, "", "", "A.", "", "", "", holds("qemu_state", state=str(number)))
         for severity, number in (("warning", 1), ("critical", 2), ("critical", 3))
     ]
     samples = {(str(number),): 0.0 for number in (1, 2, 3)}
@@ -127,4 +127,4 @@ def test_a_text_names_what_it_is_about():
 )
 def test_a_row_that_is_none_is_refused(name, summary):
     with pytest.raises(ValueError, match=name):
-        Trouble(name, "warning", "", summary, "", "", "", None)
+        Trouble(name, "warning", "", "", summary, "", "", "", None)

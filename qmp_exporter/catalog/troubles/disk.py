@@ -7,6 +7,7 @@ from qmp_exporter.core.evidence import Evidence
 from qmp_exporter.core.trouble import Found, Lookup, OverVms, Trouble, any_of, condition, held, holds, rose, zeros
 
 ERRORS, STATUS, INFO = "qemu_block_io_errors_total", "qemu_block_io_status", "qemu_block_info"
+NOSPACE = "qemu_block_io_nospace_errors_total"
 FAILED = "qemu_block_failed_operations_total"
 LATELY = 900.0  # seconds for which a state counts after the monitor is lost
 BAD = "failed|nospace"  # of STATUS
@@ -19,7 +20,7 @@ CORRUPTED = any_of(
 )
 
 
-@condition(counters=(ERRORS,), gauges=("qemu_vm_state",))
+@condition(counters=(ERRORS, NOSPACE), gauges=("qemu_vm_state",))
 def erring(evidence: Evidence) -> Iterable[Found]:
     seen = evidence.rises(ERRORS, 600, {"action": "report|ignore|other"}, without=("action",))
     if not evidence.was("qemu_vm_state", 1800, {"state": "io-error"}):
@@ -40,7 +41,8 @@ def where(evidence: Evidence) -> str:
     operations = defaultdict(list)
     for one in errors:
         operations[one["device"]].append(one["operation"])
-    status = {one["device"]: one["status"] for one in evidence.those(STATUS, {"status": BAD}, lately=LATELY)}
+    status = {one["device"]: "nospace" for one in evidence.rises(NOSPACE, 600)}  # known before a query has told it
+    status |= {one["device"]: one["status"] for one in evidence.those(STATUS, {"status": BAD}, lately=LATELY)}
     return "; ".join(
         f"{device}: {', '.join(filter(None, (status.get(device), *operations.get(device, ()))))}"
         for device in dict.fromkeys((*status, *operations))
@@ -105,6 +107,7 @@ TROUBLES = (
         "QEMUVMStoppedOnIOError",
         "critical",
         short="stopped on an I/O error",
+        first="mend the storage, then resume it",
         detail=where,
         summary="A VM stands still because of an I/O error.",
         meaning="""
@@ -135,6 +138,7 @@ TROUBLES = (
         "QEMUStorageOutage",
         "critical",
         short="disks of several VMs fail on one storage",
+        first="mend the storage, then resume the VMs",
         summary="Disks of several VMs fail on one storage.",
         meaning="""
             {{ $value }} VMs on {{ $labels.instance }} have I/O errors, or stand still because of them, on the storage
@@ -183,6 +187,7 @@ TROUBLES = (
         "QEMUImageCorrupted",
         "critical",
         short="a disk image is corrupt",
+        first="end it, copy the image, `qemu-img check`",
         summary="A disk image is corrupt.",
         meaning="""
             QEMU found the image of disk {{ $labels.device }} of VM {{ $labels.vm }} on {{ $labels.instance }} to be
@@ -213,6 +218,7 @@ TROUBLES = (
         "QEMUBlockIOErrors",
         "warning",
         short="I/O errors",
+        first="the storage behind the disk",
         summary="A disk of a VM reports I/O errors.",
         meaning="""
             Disk {{ $labels.device }} of VM {{ $labels.vm }} on {{ $labels.instance }} had {{ $labels.operation }}
@@ -252,6 +258,7 @@ TROUBLES = (
         "QEMUUnsafeCache",
         "warning",
         short="a disk is written with cache=unsafe",
+        first="the disk's cache mode",
         summary="A disk loses data when its host loses power.",
         meaning="""
             Disk {{ $labels.device }} of VM {{ $labels.vm }} on {{ $labels.instance }} has been written with
@@ -269,6 +276,7 @@ TROUBLES = (
         "QEMUBlockLatencyHigh",
         "warning",
         short="a disk is slow",
+        first="the load of its storage",
         summary="The reads and writes of a disk take long.",
         meaning="""
             Reads and writes of disk {{ $labels.device }} of VM {{ $labels.vm }} on {{ $labels.instance }} have taken
@@ -298,6 +306,7 @@ TROUBLES = (
         "QEMUPRManagerDisconnected",
         "warning",
         short="persistent reservations do not work",
+        first="`systemctl status qemu-pr-helper`",
         summary="The persistent reservations of a VM do not work.",
         meaning="""
             The helper for SCSI persistent reservations {{ $labels.manager }} of VM {{ $labels.vm }} on
@@ -315,6 +324,7 @@ TROUBLES = (
         "QEMUQuorumDegraded",
         "warning",
         short="an image of a quorum disk failed",
+        first="the storage of its images",
         summary="An image of a quorum disk failed or was outvoted.",
         meaning="""
             A quorum disk of VM {{ $labels.vm }} on {{ $labels.instance }} has an image that failed, or that says
@@ -338,6 +348,7 @@ TROUBLES = (
         "QEMUSnapshotOld",
         "warning",
         short="an internal snapshot is old",
+        first="who needs it",
         summary="An internal snapshot of a disk is more than 30 days old.",
         meaning="""
             The oldest internal snapshot of disk {{ $labels.device }} of VM {{ $labels.vm }} on {{ $labels.instance }}
@@ -356,6 +367,7 @@ TROUBLES = (
         "QEMUBlockWriteThreshold",
         "warning",
         short="an image has outgrown its threshold",
+        first="whether the volume grows",
         summary="The image of a disk has outgrown what its manager had set.",
         meaning="""
             The guest of VM {{ $labels.vm }} on {{ $labels.instance }} has written beyond the threshold set for disk
@@ -372,6 +384,7 @@ TROUBLES = (
         "QEMUBlockOperationsFailed",
         "warning",
         short="reads or writes failed without an event",
+        first="the ISO image, or the disk's storage",
         summary="Operations of a disk fail, and QEMU sends no event.",
         meaning="""
             Operations of disk {{ $labels.device }} of VM {{ $labels.vm }} on {{ $labels.instance }} failed in the last

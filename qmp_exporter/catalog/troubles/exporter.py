@@ -52,6 +52,7 @@ TROUBLES = (
         "QMPExporterDown",
         "warning",
         short="Prometheus cannot reach the exporter",
+        first="`systemctl status qmp-exporter`",
         summary="Prometheus cannot reach the exporter of a hypervisor.",
         meaning="""
             The exporter at {{ $labels.instance }} has not answered for 5 minutes. All its VMs are without
@@ -70,6 +71,7 @@ TROUBLES = (
         "QMPExporterTargetsNotWatched",
         "warning",
         short="VMs were found that are not watched",
+        first="`journalctl -u qmp-exporter -p warning`",
         summary="An exporter has found VMs that it does not watch.",
         meaning="""
             The exporter at {{ $labels.instance }} has found sockets, files or callers for 15 minutes that give no
@@ -98,6 +100,7 @@ TROUBLES = (
         "QMPExporterDiscoveryStuck",
         "warning",
         short="new VMs are not seen",
+        first="the reason below, and in `/-/ready`",
         summary="An exporter does not see new VMs.",
         meaning="""
             The exporter at {{ $labels.instance }} has not been able to look through {{ $labels.source }}, or to listen
@@ -124,6 +127,7 @@ TROUBLES = (
         "QMPExporterLibvirtUnreachable",
         "warning",
         short="libvirt is out of reach",
+        first="`systemctl status libvirtd`",
         summary="An exporter hears nothing of the domains of a libvirt.",
         meaning="""
             The exporter at {{ $labels.instance }} has not been served by {{ $labels.source }} for 5 minutes. What
@@ -147,6 +151,7 @@ TROUBLES = (
         "QMPExporterSeriesLimited",
         "warning",
         short="a VM has too many series",
+        first="which VM has so many, in the log",
         summary="A VM has more disks, jobs or other things than are told apart.",
         meaning="""
             The exporter at {{ $labels.instance }} counts some of what a VM does under "other", since a label has as
@@ -164,6 +169,7 @@ TROUBLES = (
         "QMPExporterConfigBad",
         "warning",
         short="the configuration is refused",
+        first="`qmp-exporter check-config`",
         summary="An exporter refuses the configuration that it has.",
         meaning="""
             The exporter at {{ $labels.instance }} has met a mistake in its configuration, its web configuration or a
@@ -187,6 +193,7 @@ TROUBLES = (
         "QMPExporterNoTargets",
         "warning",
         short="no VM is watched",
+        first="`qmp-exporter diagnose`, or the host is empty",
         summary="An exporter watches no VM.",
         meaning="""
             The exporter at {{ $labels.instance }} has had no VM to watch for an hour: neither its configuration nor
@@ -205,6 +212,7 @@ TROUBLES = (
         "QMPExporterMissing",
         "warning",
         short="Prometheus scrapes the exporter no more",
+        first="what lists the targets",
         summary="The exporter of a hypervisor is no target of Prometheus any more.",
         meaning="""
             Prometheus had the exporter at {{ $labels.instance }} among its targets a day ago and has not now: whatever

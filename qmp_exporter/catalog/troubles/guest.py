@@ -39,6 +39,7 @@ TROUBLES = (
         "QEMUGuestPanicked",
         "critical",
         short="the guest panicked",
+        first="save the console, then reset it",
         summary="The kernel of a guest panicked.",
         meaning="""
             The guest of VM {{ $labels.vm }} on {{ $labels.instance }} said that it panicked. What became of it is up to
@@ -66,6 +67,7 @@ TROUBLES = (
         "QEMUWatchdogExpired",
         "warning",
         short="the watchdog expired",
+        first="CPU of the host, the guest's log",
         summary="The watchdog of a guest expired.",
         meaning="""
             The guest of VM {{ $labels.vm }} on {{ $labels.instance }} has not fed its watchdog: it hung, or got no CPU.
@@ -90,6 +92,7 @@ TROUBLES = (
         "QEMUMemoryFailure",
         "warning",
         short="hit by a memory error of the host",
+        first="move the VMs, replace the memory module",
         summary="A memory error of the host hit a VM.",
         meaning="""
             An uncorrectable memory error of the host {{ $labels.instance }} hit VM {{ $labels.vm }} in the last hour.
@@ -106,6 +109,7 @@ TROUBLES = (
         "QEMUGuestOutOfMemory",
         "warning",
         short="the guest has no memory left",
+        first="`dmesg` in the guest",
         summary="A guest has killed processes for want of memory.",
         meaning="""
             The kernel of the guest of VM {{ $labels.vm }} on {{ $labels.instance }} has ended processes in the last 10
@@ -126,6 +130,7 @@ TROUBLES = (
         "QEMUVCPUStarved",
         "warning",
         short="vCPUs wait for a CPU of the host",
+        first="the load of the host",
         summary="The vCPUs of a VM wait for CPUs of the host.",
         meaning="""
             The vCPUs of VM {{ $labels.vm }} on {{ $labels.instance }} have waited {{ $value | humanizePercentage }} of
@@ -144,6 +149,7 @@ TROUBLES = (
         "QEMUCgroupThrottled",
         "warning",
         short="its CPU quota holds it back",
+        first="the quota",
         summary="A VM is held back by its CPU quota.",
         meaning="""
             VM {{ $labels.vm }} on {{ $labels.instance }} was not allowed to run {{ $value | humanizePercentage }} of
@@ -162,6 +168,7 @@ TROUBLES = (
         "QEMUGuestAgentGone",
         "warning",
         short="the guest agent has gone",
+        first="the agent in the guest",
         summary="A program in a guest has closed its port to the host.",
         meaning="""
             Nothing in the guest of VM {{ $labels.vm }} on {{ $labels.instance }} has held the port {{ $labels.port }}

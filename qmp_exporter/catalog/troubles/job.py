@@ -20,6 +20,7 @@ TROUBLES = (
         "QEMUBlockJobFailed",
         "warning",
         short="a block job failed",
+        first="the log of what started it",
         summary="A block job of a VM failed.",
         meaning="""
             A {{ $labels.type }} job of VM {{ $labels.vm }} on {{ $labels.instance }} ended with an error in the last
@@ -38,6 +39,7 @@ TROUBLES = (
         "QEMUBlockJobStuck",
         "warning",
         short="a block job makes no progress",
+        first="the job's target",
         summary="A block job makes no progress.",
         meaning="""
             The {{ $labels.type }} job {{ $labels.job_id }} of VM {{ $labels.vm }} on {{ $labels.instance }} has

@@ -30,6 +30,7 @@ TROUBLES = (
         "QEMUMonitorUnreachable",
         "warning",
         short="its monitor is out of reach",
+        first="does it run? `qmp-exporter diagnose` says what is wrong",
         summary="The exporter has no connection to the monitor of a VM.",
         meaning="""
             Nothing has been known about VM {{ $labels.vm }} on {{ $labels.instance }} for 5 minutes: its monitor does
@@ -64,6 +65,7 @@ TROUBLES = (
         "QEMUMonitorHung",
         "critical",
         short="QEMU answers nothing",
+        first="the storage behind its disks; do not kill it",
         summary="The QEMU of a VM answers no query any more.",
         meaning="""
             QEMU of VM {{ $labels.vm }} on {{ $labels.instance }} holds its connection and has answered nothing for
@@ -86,6 +88,7 @@ TROUBLES = (
         "QEMUVMCrashed",
         "critical",
         short="QEMU crashed or was killed",
+        first="`journalctl --dmesg`, `coredumpctl list`, then start it",
         summary="The QEMU of a VM ended without a word.",
         meaning="""
             QEMU of VM {{ $labels.vm }} on {{ $labels.instance }} crashed or was killed in the last 10 minutes, or its
@@ -114,6 +117,7 @@ TROUBLES = (
         "QEMUVMStoppedOnFault",
         "critical",
         short="stopped on a fault",
+        first="QEMU's log, the guest's console",
         summary="A VM stands still because of a fault.",
         meaning="""
             VM {{ $labels.vm }} on {{ $labels.instance }} stands still in the state {{ $labels.state }}. internal-error:
@@ -135,6 +139,7 @@ TROUBLES = (
         "QEMUVMCrashLoop",
         "critical",
         short="QEMU ends again and again",
+        first="stop what starts it again",
         summary="The QEMU of a VM ends again and again.",
         meaning="""
             QEMU of VM {{ $labels.vm }} on {{ $labels.instance }} has ended without a word three times or more within
@@ -156,6 +161,7 @@ TROUBLES = (
         "QEMUVMRebootLoop",
         "warning",
         short="the guest starts again and again",
+        first="the guest's console",
         summary="A guest starts again and again.",
         meaning="""
             The guest of VM {{ $labels.vm }} on {{ $labels.instance }} was reset six times or more within half an hour.
@@ -172,6 +178,7 @@ TROUBLES = (
         "QEMUMigrationFailed",
         "warning",
         short="a migration failed",
+        first="the log on both hosts",
         summary="A migration of a VM has failed.",
         meaning="""
             A migration of VM {{ $labels.vm }} on {{ $labels.instance }} has failed. As a rule the VM runs on where it
@@ -193,6 +200,7 @@ TROUBLES = (
         "QEMUVMPausedLong",
         "warning",
         short="paused for half a day",
+        first="who paused it",
         summary="A VM has been paused for half a day.",
         meaning="""
             VM {{ $labels.vm }} on {{ $labels.instance }} has been paused for 12 hours. Somebody or something paused it,
@@ -209,6 +217,7 @@ TROUBLES = (
         "QEMUMigrationStuck",
         "warning",
         short="a migration does not end",
+        first="whether the guest writes faster than is sent",
         summary="A migration of a VM has been under way for an hour.",
         meaning="""
             A migration of VM {{ $labels.vm }} on {{ $labels.instance }} has been in the state {{ $labels.status }} for

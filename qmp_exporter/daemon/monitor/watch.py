@@ -10,6 +10,7 @@ import structlog
 from qmp_exporter.catalog.troubles import ROWS_OF_A_VM
 from qmp_exporter.catalog.vm import RUN_STATE
 from qmp_exporter.config import Target
+from qmp_exporter.core.activity import Activity
 from qmp_exporter.core.backoff import LONGEST, delay, least_delay
 from qmp_exporter.core.budget import Budget
 from qmp_exporter.core.dispatch import Dispatch
@@ -98,6 +99,7 @@ class Watch:
         self.rename(target)
         self._shared = shared or Shared()
         self.vm = Vm(dispatch, time.time(), self._shared.series, hears_events=self.hears_events)
+        self.activity = Activity()
         self.troubles = Troubles(ROWS_OF_A_VM, self.vm.values, dispatch.label_names)
         self.health = Health(time.time())
         self._dispatch = dispatch
@@ -126,6 +128,7 @@ class Watch:
     def look_for_troubles(self, now: float, at: float) -> None:
         """`now` on a clock that never jumps, `at` in seconds since the epoch."""
         tell(self._log, self.troubles.look(now, at), at)
+        self.activity.note(self.vm.values, now)
 
     def waits(self, now: float) -> float:
         """For how many seconds QEMU has answered nothing that it was asked."""

@@ -53,4 +53,13 @@ def _target(watch: Watch, host: str) -> overview.Target:
     monitor = overview.monitor(watch.vm, *watch.health, waits=watch.waits(time.monotonic()), now=time.time())
     named = {"vm": target.name, "instance": host}
     troubles = [overview.trouble(one, named) for one in watch.troubles.standing]
-    return overview.target(watch.vm, target.name, target.socket, target.labels, monitor, troubles=troubles)
+    return overview.target(
+        watch.vm, target.name, target.socket, target.labels, monitor, troubles=troubles, activity=_activity(watch)
+    )
+
+
+def _activity(watch: Watch) -> overview.Activity | None:
+    cpus, disk = watch.activity.cpus, watch.activity.disk_bytes
+    if not watch.vm.values("qemu_up").get(()) or not (cpus or disk):
+        return None
+    return overview.Activity([round(one, 3) for one in cpus], [round(one) for one in disk])
