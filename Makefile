@@ -59,9 +59,10 @@ contract: .venv/.run ## tests/catalog/contract.txt: the metrics of a release, at
 	$(BIN)/python -c 'from qmp_exporter.catalog.contract import contract; print(contract(), end="")' \
 	  > tests/catalog/contract.txt
 
-docs: .venv/.run ## METRICS.md and the alert rules from the catalog, schema and reference of the configuration from its models
+docs: .venv/.dev ## METRICS.md, alert rules, runbooks and dashboards from the catalog, schema and reference of the configuration from its models
 	$(BIN)/qmp-exporter metrics > METRICS.md.new && mv METRICS.md.new METRICS.md
 	$(BIN)/qmp-exporter rules > deploy/prometheus/rules.yml.new && mv deploy/prometheus/rules.yml.new deploy/prometheus/rules.yml
+	$(BIN)/python -W ignore deploy/grafana deploy/grafana
 	mkdir -p docs/runbooks
 	$(BIN)/python -c 'from pathlib import Path; from qmp_exporter.alerting.runbook import pages; [Path("docs/runbooks", name).write_text(text) for name, text in pages().items()]'
 	$(BIN)/python -c 'from qmp_exporter.config import json_schema; print(json_schema(), end="")' \

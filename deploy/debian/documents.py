@@ -21,6 +21,7 @@ SHIPPED = (
     "deploy/targets.py",
     "deploy/web-config.example.yml",
     "deploy/prometheus/*",
+    "deploy/grafana/*.json",
     "deploy/systemd/*",
     "docs/*",
 )
