@@ -6,6 +6,7 @@ import random
 import re
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from qmp_exporter.daemon.run import DEFAULT_ADDRESS, Options, run
 from qmp_exporter.daemon.systemd import ActivationError
 from qmp_exporter.daemon.targets.reconciler import KNOWN
 from qmp_exporter.diagnose.attach import MANAGERS, attach
+from qmp_exporter.documents.duration import between
 from qmp_exporter.revision import revision
 from qmp_exporter.webserver import AddressError, rules
 
@@ -165,6 +167,21 @@ def command_line() -> argparse.ArgumentParser:
     recorded = command("replay", _replay, "print the page that a recorded session of a monitor makes")
     recorded.add_argument("file", metavar="FILE.jsonl", type=Path)
     recorded.add_argument("--ended", action="store_true", help="the connection was lost after the last line")
+    drilled = command("drill", _drill, "play a VM that fails, to see that the alerts reach a person")
+    drilled.add_argument(
+        "path",
+        metavar="SOCKET",
+        type=Path,
+        nargs="?",
+        default=Path("/run/qmp/qmp-exporter-drill.sock"),
+        help="where the exporter finds it (default: %(default)s)",
+    )
+    drilled.add_argument(
+        "--dial-in", dest="dials_in", action="store_true", help="connect to SOCKET, where an exporter listens for VMs"
+    )
+    drilled.add_argument(
+        "--every", metavar="TIME", type=_duration, default=180.0, help="between two steps, such as 3m (the default)"
+    )
     command("demo", _demo, "watch two embedded VMs, real QEMUs where one is installed, else simulated", web)
     return parser
 
@@ -173,6 +190,13 @@ def _path(text: str) -> str:
     if not re.fullmatch(r"(/[\w.~-]*)+", text) or text.startswith("/-/"):
         raise argparse.ArgumentTypeError(f"{text!r}: wanted a path like /metrics, outside of /-/")
     return text
+
+
+def _duration(text: str) -> float:
+    try:
+        return between("1s", "1h", "3m")(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _textfile(text: str) -> Path:
@@ -272,6 +296,22 @@ def _replay(options: argparse.Namespace) -> int:
     page.add(options.file.stem, {})
     page.refresh(options.file.stem, vm.samples)
     sys.stdout.write(page.text())
+    return 0
+
+
+def _drill(options: argparse.Namespace) -> int:
+    from qmp_exporter.demo.drill import DrillError, drill  # noqa: PLC0415  the daemon has no use for it
+
+    def say(text: str) -> None:
+        sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+        sys.stdout.flush()
+
+    try:
+        asyncio.run(drill(options.path, dials_in=options.dials_in, every=options.every, say=say))
+    except DrillError as error:
+        return _failed(str(error))
+    except KeyboardInterrupt:
+        return _failed("the drill was ended")
     return 0
 
 

@@ -24,6 +24,7 @@ SHIPPED = (
     "deploy/grafana/*.json",
     "deploy/systemd/*",
     "docs/*",
+    "docs/runbooks/*",
 )
 LINK = re.compile(r"\[(?P<text>(?:[^][]|\[[^]]*\])*)\]\((?P<target>[^)\s#]+)(?:#[^)\s]*)?\)")
 

@@ -38,6 +38,8 @@ def test_the_routes_are_valid_and_what_is_critical_goes_to_a_person_at_once(amto
         labels = (f"alertname={alert['alert']}", f"severity={severity}", "instance=hypervisor01:10065", "vm=web01")
         receiver = amtool("config", "routes", "test", f"--config.file={config}", *labels).splitlines()[-1]
         assert receiver == ("at-once" if severity == "critical" else "by-day")
+        drill = amtool("config", "routes", "test", f"--config.file={config}", *labels[:2], "vm=qmp-exporter-drill")
+        assert drill.splitlines()[-1] == "drill"
 
 
 def test_what_inhibits_and_what_is_inhibited_are_alerts_that_there_are():
