@@ -28,6 +28,7 @@ from qmp_exporter.revision import revision
 from qmp_exporter.webserver import AddressError, rules
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
+DEFAULT_URL = "http://localhost:10065"
 DEMO_POLL = 2.0  # seconds: a newcomer wants to see things move
 
 _EPILOG = """\
@@ -167,6 +168,10 @@ def command_line() -> argparse.ArgumentParser:
     recorded = command("replay", _replay, "print the page that a recorded session of a monitor makes")
     recorded.add_argument("file", metavar="FILE.jsonl", type=Path)
     recorded.add_argument("--ended", action="store_true", help="the connection was lost after the last line")
+    live = command("top", _top, "a live view of a running exporter's VMs in the terminal")
+    live.add_argument(
+        "url", metavar="URL", nargs="?", default=DEFAULT_URL, help="of the exporter (default: %(default)s)"
+    )
     drilled = command("drill", _drill, "play a VM that fails, to see that the alerts reach a person")
     drilled.add_argument(
         "path",
@@ -296,6 +301,15 @@ def _replay(options: argparse.Namespace) -> int:
     page.add(options.file.stem, {})
     page.refresh(options.file.stem, vm.samples)
     sys.stdout.write(page.text())
+    return 0
+
+
+def _top(options: argparse.Namespace) -> int:
+    try:
+        from qmp_exporter.top.app import Top  # noqa: PLC0415  not everybody has textual
+    except ModuleNotFoundError as error:
+        return _failed(f"{error.name} is missing: pip install 'qmp-exporter[top]'")
+    Top(options.url).run()
     return 0
 
 

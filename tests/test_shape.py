@@ -29,6 +29,7 @@ OURS = {
     "config": {"config", "documents"},
     "daemon": {"daemon", "alerting", "catalog", "config", "core", "documents", "runtime", "webserver"},
     "simulator": {"simulator"},
+    "top": {"top", "core"},
     "demo": {"demo", "simulator"},
     "diagnose": {"diagnose", "daemon", "catalog", "config", "core", "documents", "runtime"},
 }
@@ -63,7 +64,8 @@ OWNERS = {
     "yaml": ("documents/",),
     "pydantic": ("config/", "documents/", "alerting/settings.py", "webserver/web_config.py"),
     "prometheus_client": ("daemon/selfstats.py",),
-    "aiohttp": ("daemon/web/", "webserver/"),
+    "aiohttp": ("daemon/web/", "webserver/", "top/app.py"),
+    "textual": ("top/app.py",),
     "structlog": ("daemon/", "runtime/", "webserver/"),
     "bcrypt": ("webserver/passwords.py",),
     "msgspec": ("core/", "catalog/", "daemon/libvirt/domain_link.py", "diagnose/watching.py"),

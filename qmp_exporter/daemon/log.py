@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import select
 import sys
 import time
@@ -12,13 +11,12 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from qmp_exporter.core.controls import without_controls
 from qmp_exporter.runtime.bucket import Bucket
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 STDERR = 2  # its descriptor
 PIECE = 4096  # bytes; PIPE_BUF, which the one who is ready to be written to takes without keeping us waiting
-# Controls, lone surrogates, and the format characters that reorder text or hide in it (Unicode's Cc, Cs, most of Cf).
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 BURST = 20  # lines of one VM: a bad night of an honest one has fewer
 PAUSE = 10.0  # seconds between two lines beyond that
 MAX_LIMITED = 4096  # VMs
@@ -136,7 +134,7 @@ def _without_controls(_logger: WrappedLogger, _method: str, event: EventDict) ->
     """What a peer calls itself makes no second line, moves no cursor and turns no text around."""
     for key, value in event.items():
         if isinstance(value, str):
-            event[key] = _CONTROLS.sub("\ufffd", value)
+            event[key] = without_controls(value)
     return event
 
 
