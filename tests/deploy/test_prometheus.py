@@ -26,6 +26,17 @@ def test_the_rules_do_what_their_own_tests_say(promtool):
     promtool("test", "rules", "prometheus/rules_test.yml")
 
 
+@pytest.mark.parametrize("name", ["agent", "central", "shard", "federate", "http_sd"])
+def test_the_configurations_of_a_fleet_are_valid(promtool, name):
+    kind = ("--agent",) if name == "agent" else ()
+    assert "SUCCESS" in promtool("check", "config", *kind, f"fleet/{name}.yml")
+
+
+def test_the_sums_of_a_fleet_are_valid_and_do_what_their_own_tests_say(promtool):
+    promtool("check", "rules", "--lint=all", "--lint-fatal", "fleet/recording.yml")
+    promtool("test", "rules", "fleet/recording_test.yml")
+
+
 def test_the_scrape_configuration_is_valid_and_finds_the_rules(promtool):
     assert "1 rule files found" in promtool("check", "config", "prometheus/scrape.yml")
 
