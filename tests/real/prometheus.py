@@ -23,7 +23,8 @@ DEPLOY = Path(__file__).parents[2] / "deploy" / "prometheus"
 
 
 class Prometheus:
-    def __init__(self, client: aiohttp.ClientSession) -> None:
+    def __init__(self, client: aiohttp.ClientSession, address: str = "") -> None:
+        self.address = address
         self._client = client
 
     async def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
@@ -66,11 +67,12 @@ async def scraping(
     target: str,
     jobs: Mapping[str, Mapping[str, Any]] = MappingProxyType({JOB: {}}),
     alertmanager: str = "",
+    flags: tuple[str, ...] = (),
 ) -> AsyncIterator[Prometheus]:
     """With the scrape job and the rules of deploy/, but for this target and more often.
 
     `jobs`: the same job under other names, each with settings of its own.
-    `alertmanager`: the address where alerts go.
+    `alertmanager`: the address where alerts go, or "" for nowhere.  `flags`: more of its command line.
     """
     config = directory / "prometheus.yml"
     settings = _deployed(target, jobs)
@@ -80,9 +82,9 @@ async def scraping(
     config.write_text(yaml.safe_dump(settings))
     address = f"127.0.0.1:{free_port()}"
     log = directory / "prometheus.log"
-    command = (BINARY, f"--config.file={config}", f"--storage.tsdb.path={directory / 'data'}")
+    command = (BINARY, f"--config.file={config}", f"--storage.tsdb.path={directory / 'data'}", *flags)
     async with started(*command, address=address, log=log) as client:
-        yield Prometheus(client)
+        yield Prometheus(client, address)
 
 
 @contextlib.asynccontextmanager
