@@ -3,9 +3,9 @@
 from qmp_exporter.core.trouble import OverVms
 from qmp_exporter.core.troubles import Rows
 
-from . import disk, exporter, guest, job, machine
+from . import disk, exporter, guest, image, job, machine
 
-OF_VMS = (*machine.TROUBLES, *disk.TROUBLES, *job.TROUBLES, *guest.TROUBLES)
+OF_VMS = (*machine.TROUBLES, *disk.TROUBLES, *image.TROUBLES, *job.TROUBLES, *guest.TROUBLES)
 OF_THE_EXPORTER = exporter.TROUBLES
 TROUBLES = (*OF_VMS, *OF_THE_EXPORTER)
 OVER_VMS = tuple((one, one.when) for one in OF_VMS if isinstance(one.when, OverVms))
