@@ -127,7 +127,7 @@ clean: ## remove everything that make has made
 # A root that boots, with what the Debian package depends on and nothing that it does not bring.
 .live/%: | packages
 	rm -rf $@ $@.new && mkdir -p $(@D)
-	mmdebstrap --quiet --variant=essential --include=systemd-sysv,dbus,python3,libstdc++6,acl $* $@.new
+	mmdebstrap --quiet --variant=essential --include=apt,systemd-sysv,dbus,python3,libstdc++6,acl $* $@.new
 	mv $@.new $@
 
 # What a newcomer has: Debian's smallest root, and the three programs that the README asks for.

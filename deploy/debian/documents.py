@@ -23,6 +23,7 @@ SHIPPED = (
     "deploy/prometheus/*",
     "deploy/prometheus/consoles/*",
     "deploy/grafana/*.json",
+    "deploy/ansible/**/*",
     "deploy/fleet/*",
     "deploy/fleet/targets/*",
     "deploy/systemd/*",

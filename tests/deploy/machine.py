@@ -21,14 +21,16 @@ SERVICE = "qmp-exporter.service"
 
 
 class Machine:
+    """`enter`: what stands before a command that is to be run inside."""
+
     def __init__(self, leader: int) -> None:
-        self._enter = ["nsenter", f"--target={leader}", "--all", "env", "-i"]
-        self._enter += ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive"]
+        self.enter = ["nsenter", f"--target={leader}", "--all", "env", "-i"]
+        self.enter += ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive"]
 
     def try_to(self, *command: str | Path) -> tuple[int, str]:
         """-> exit status and what it said"""
         done = subprocess.run(
-            [*self._enter, *command],
+            [*self.enter, *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -16,6 +16,7 @@ import pytest
 
 from machine import SERVICE, Machine, booted
 from parts import need
+from playbook import played
 from qmp_exporter import __version__
 from qmp_exporter.revision import of_clone
 from waiting import awaited
@@ -485,3 +486,33 @@ def test_the_same_commit_gives_the_same_package(packages: Packages, tmp_path: Pa
     first = packages.directory / packages.current
     again = build(packages.release, tmp_path, first.name.split("_")[1])
     assert again.read_bytes() == first.read_bytes()
+
+
+async def test_the_role_of_ansible_sets_a_host_up_and_changes_nothing_the_second_time(
+    bare: Machine, packages: Packages, tmp_path: Path
+):
+    wanted = {
+        "qmp_exporter_deb": str(packages.directory / packages.current),
+        "qmp_exporter_arguments": ["--web.listen-address=127.0.0.1:10065", "--log.format=json"],
+        "qmp_exporter_drop_ins": ["libvirt"],
+        "qmp_exporter_targets": {"tenants": [{"name": "web01", "socket": "/run/qmp/web01.sock"}]},
+    }
+    bare.run("systemd-sysusers", "--inline", "g libvirt -")  # as libvirt makes it
+    said = played(bare, tmp_path, **wanted)
+    assert re.search(r"ok=\d+ +changed=[1-9]", said), said
+    assert bare.state("ActiveState", "SubState") == ["active", "running"]
+    assert "lib/qmp-exporter/libvirt.conf" in bare.run(
+        "readlink", "/etc/systemd/system/qmp-exporter.service.d/libvirt.conf"
+    )
+    page = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:10065/metrics').read().decode())"
+
+    async def watched() -> bool | None:
+        return 'qemu_up{vm="web01"} 0.0' in bare.run("python3", "-c", page) or None
+
+    await awaited(watched, bare.journal, deadline=30)
+    assert '"msg": "listening"' in bare.journal()
+    again = played(bare, tmp_path, **wanted)
+    assert re.search(r"changed=0 ", again), again
+    with pytest.raises(AssertionError, match="wanted a list"):
+        played(bare, tmp_path, **{**wanted, "qmp_exporter_config": {"vms": "web01"}})
+    assert bare.state("ActiveState") == ["active"]

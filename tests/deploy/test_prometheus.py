@@ -32,6 +32,13 @@ def test_the_configurations_of_a_fleet_are_valid(promtool, name):
     assert "SUCCESS" in promtool("check", "config", *kind, f"fleet/{name}.yml")
 
 
+def test_what_the_collector_is_to_scrape_is_a_scrape_configuration(promtool, tmp_path: Path):
+    (text,) = re.findall(r"```yaml\n(# OpenTelemetry Collector\n.*?)```", (DOCS / "fleets.md").read_text(), re.DOTALL)
+    config = yaml.safe_load(text)["receivers"]["prometheus"]["config"]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+    assert "SUCCESS" in promtool("check", "config", tmp_path / "prometheus.yml")
+
+
 def test_the_sums_of_a_fleet_are_valid_and_do_what_their_own_tests_say(promtool):
     promtool("check", "rules", "--lint=all", "--lint-fatal", "fleet/recording.yml")
     promtool("test", "rules", "fleet/recording_test.yml")
