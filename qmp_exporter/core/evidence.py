@@ -14,6 +14,7 @@ from .family import Labels
 Values = Callable[[str], Mapping[Labels, float]]
 Found = dict[str, str]
 RISES = 16  # of a series that are kept; nothing asks for as many
+SERIES = 256  # of a family whose past is kept; a VM that renames its disks without end must not fill memory
 SPACING = 120.0  # seconds between two points of a rate
 POINTS = 6  # of a rate: 10 minutes
 NONE: Mapping[Labels, float] = {}
@@ -36,6 +37,13 @@ class Rise(NamedTuple):
     by: float
 
 
+class LastSeen(NamedTuple):
+    """A gauge when it was there last."""
+
+    at: float
+    values: Mapping[Labels, float]
+
+
 class Past:
     """What is kept of the samples of one VM, or of the exporter.  Times are seconds on a clock that never jumps."""
 
@@ -46,9 +54,7 @@ class Past:
         self._last: dict[str, Mapping[Labels, float]] = {}
         self._points: deque[tuple[float, dict[str, dict[Labels, float]]]] = deque(maxlen=POINTS)
         self.rises: dict[str, dict[Labels, deque[Rise]]] = {}
-        self.gauges: dict[
-            str, tuple[float, Mapping[Labels, float]]
-        ] = {}  # when they were there last, and what they were
+        self.gauges: dict[str, LastSeen] = {}
         self.held_since: dict[str, dict[Labels, float]] = {}  # of those that are not 0 now
         self.held_until: dict[str, dict[Labels, float]] = {}
 
@@ -79,10 +85,13 @@ class Past:
                 yield labels, (value - before[name][labels]) / (now - began)
 
     def _note_gauge(self, name: str, current: Mapping[Labels, float], now: float) -> None:
-        self.gauges[name] = now, current
+        self.gauges[name] = LastSeen(now, current)
         since = self.held_since.get(name, NONE)
         held = self.held_since[name] = {labels: since.get(labels, now) for labels, value in current.items() if value}
-        self.held_until.setdefault(name, {}).update(dict.fromkeys(held, now))
+        until = self.held_until.setdefault(name, {})
+        until.update(dict.fromkeys(held, now))
+        if len(until) > SERIES:
+            self.held_until[name] = dict(sorted(until.items(), key=lambda one: one[1])[-SERIES:])
 
     def _note_rises(self, name: str, last: Mapping[Labels, float], current: Mapping[Labels, float], now: float) -> None:
         for labels, value in current.items():
@@ -90,6 +99,9 @@ class Past:
             if value != was and value:
                 by = value - was if value > was else value  # one that is lower began again
                 self.rises.setdefault(name, {}).setdefault(labels, deque(maxlen=RISES)).append(Rise(now, by))
+        rises = self.rises.get(name, {})
+        if len(rises) > SERIES:
+            self.rises[name] = dict(sorted(rises.items(), key=lambda one: one[1][-1].at)[-SERIES:])
 
 
 class Evidence:
@@ -113,9 +125,10 @@ class Evidence:
         """Samples that are not 0, with these labels; `lately`: for so many seconds after the family had gone."""
         values = self.values(family)
         if not values and lately:
-            since, values = self._past.gauges.get(family, (self.now, NONE))
-            if self.now - since > lately:
+            last = self._past.gauges.get(family)
+            if last is None or self.now - last.at > lately:
                 return []
+            values = last.values
         named = (self._found(family, labels, wanted) for labels, value in values.items() if value)
         return [found for found in named if found is not None]
 
@@ -148,10 +161,9 @@ class Evidence:
             if found is not None:
                 yield found, self.now - since.get(labels, self.now)
 
-    def zeros(self, family: str, wanted: Wants = ANY) -> list[Found]:
+    def zeros(self, family: str) -> list[Found]:
         """Samples of a gauge that are 0."""
-        named = (self._found(family, labels, wanted) for labels, value in self.values(family).items() if not value)
-        return [found for found in named if found is not None]
+        return [self.named(family, labels) for labels, value in self.values(family).items() if not value]
 
     def by_labels(self, family: str) -> Iterator[tuple[Found, float]]:
         """All samples, their labels by name."""

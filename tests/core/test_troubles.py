@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from qmp_exporter.core.evidence import RISES
+from qmp_exporter.core.evidence import RISES, SERIES
 from qmp_exporter.core.trouble import Condition, Trouble, any_of, held, holds, rose, zeros
 from qmp_exporter.core.troubles import Rows, Troubles, in_words
 
@@ -87,6 +87,16 @@ def test_of_a_counter_that_rises_without_end_a_few_rises_are_kept():
         told.look(now, qemu_errors_total={("sda", "stop"): now})
     (rises,) = told.troubles._past.rises["qemu_errors_total"].values()
     assert len(rises) == RISES
+
+
+def test_a_vm_that_renames_its_disks_without_end_fills_no_memory():
+    told = Told(any_of(rose("qemu_errors_total", 600), held("qemu_state", 900)))
+    for now in range(3 * SERIES):
+        told.look(now, qemu_errors_total={(f"sd{now}", "stop"): 1}, qemu_state={(f"state{now}",): 1})
+    past = told.troubles._past
+    assert len(past.rises["qemu_errors_total"]) == len(past.held_until["qemu_state"]) == SERIES
+    assert (f"sd{now}", "stop") in past.rises["qemu_errors_total"]
+    assert (f"state{now}",) in past.held_until["qemu_state"]
 
 
 def test_a_state_that_went_with_the_monitor_counts_for_a_while():

@@ -125,10 +125,12 @@ class Watch:
         self.target = target
         self._log = log.bind(vm=target.name, socket=target.socket)
 
-    def look_for_troubles(self, now: float, at: float) -> None:
-        """`now` on a clock that never jumps, `at` in seconds since the epoch."""
-        tell(self._log, self.troubles.look(now, at), at)
+    def look_for_troubles(self, now: float, at: float) -> bool:
+        """`now` on a clock that never jumps, `at` in seconds since the epoch.  Whether one began or is over."""
+        change = self.troubles.look(now, at)
+        tell(self._log, change, at)
         self.activity.note(self.vm.values, now)
+        return bool(change.began or change.over)
 
     def waits(self, now: float) -> float:
         """For how many seconds QEMU has answered nothing that it was asked."""
