@@ -66,16 +66,21 @@ async def scraping(
     directory: Path,
     target: str,
     jobs: Mapping[str, Mapping[str, Any]] = MappingProxyType({JOB: {}}),
+    *,
     alertmanager: str = "",
     flags: tuple[str, ...] = (),
+    rules: Path | None = None,
 ) -> AsyncIterator[Prometheus]:
     """With the scrape job and the rules of deploy/, but for this target and more often.
 
     `jobs`: the same job under other names, each with settings of its own.
     `alertmanager`: the address where alerts go, or "" for nowhere.  `flags`: more of its command line.
+    `rules`: other rules than those of deploy/.
     """
     config = directory / "prometheus.yml"
     settings = _deployed(target, jobs)
+    if rules is not None:
+        settings["rule_files"] = [str(rules)]
     if alertmanager:
         settings["global"] = {"evaluation_interval": OFTEN}
         settings["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]}

@@ -7,11 +7,14 @@ import re
 import aiohttp
 import pytest
 
+import jobs
 import provoke
 from alertmanager import BINARY, alerting
 from exporter import Vm, exporting, free_port
 from parts import need
 from prometheus import scraping
+from qmp_exporter.alerting.rules import rules as made_of
+from qmp_exporter.alerting.settings import Settings
 from qmp_exporter.demo.machine import DataDisk, Fault, Machine
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("prometheus_server")]
@@ -55,16 +58,16 @@ async def test_a_vm_that_stops_on_a_disk_is_one_mail_that_names_the_disk_and_ano
     assert [mail.subject for mail in mailbox.mails if "reports I/O errors" in mail.subject] == []
 
 
-async def test_a_storage_that_fails_under_three_vms_is_one_mail(boot, short_path):
-    machines = [await boot(STOPPING) for _ in range(3)]
+async def test_a_storage_that_fails_under_six_vms_is_one_mail(boot, short_path):
+    machines = [await boot(STOPPING) for _ in range(6)]
     vms = [Vm(f"web0{number}", qemu.monitor) for number, qemu in enumerate(machines, start=1)]
     async with watching(short_path, *vms) as (mailbox, address):
         for qemu in machines:
             await provoke.io_error_stop(qemu, "write")
         storage = await storage_of(address)
         outage = await mailbox.comes(f"Disks of several VMs fail on one storage. {storage} on {address}")
-        assert f"3 VMs on {address} have I/O errors" in outage.text
-        assert "web01\nweb02\nweb03\n" in outage.text
+        assert re.search(rf"[3-6] VMs on {address} have I/O errors", outage.text)  # as many as had failed by then
+        assert outage.text.count("web0") >= 3
         assert outage.to == "oncall@example.org"
 
 
@@ -81,3 +84,31 @@ async def test_a_crash_is_a_mail_that_names_its_cause(boot, short_path):
         await provoke.sigkill(qemu)
         mail = await mailbox.comes(f"The QEMU of a VM ended without a word. web01 on {address}")
         assert f"QEMU of VM web01 on {address} crashed or was killed" in mail.text
+
+
+async def test_a_monitor_that_somebody_else_holds_is_a_mail_that_says_so_and_another_when_it_is_free(boot, short_path):
+    """With the rules of a site that waits for less than five minutes."""
+    qemu = await boot(Machine(disk=DataDisk()))
+    rules = short_path / "rules.yml"
+    rules.write_text(made_of(Settings(wait={"QEMUMonitorUnreachable": "2s"})))
+    need(BINARY)
+    address = f"127.0.0.1:{free_port()}"
+    async with alerting(short_path) as (alertmanager, mailbox), contextlib.AsyncExitStack() as stack:
+        async with provoke.held(qemu):
+            await stack.enter_async_context(
+                exporting(short_path, Vm("web01", qemu.monitor), address=address, complaints=True)
+            )
+            await stack.enter_async_context(scraping(short_path, address, alertmanager=alertmanager, rules=rules))
+            mail = await mailbox.comes(f"The exporter has no connection to the monitor of a VM. web01 on {address}")
+            assert mail.to == "operators@example.org"
+            assert "busy: another client is connected" in " ".join(mail.text.split())
+            assert f"Runbook: http://{address}/-/runbooks/QEMUMonitorUnreachable" in mail.text
+        await mailbox.comes(f"over: The exporter has no connection to the monitor of a VM. web01 on {address}")
+
+
+async def test_a_mirror_that_fails_is_a_mail_that_names_it(boot, short_path):
+    qemu = await boot(Machine(disk=DataDisk()))
+    async with watching(short_path, Vm("web01", qemu.monitor)) as (mailbox, address):
+        await jobs.mirror_failed(qemu)
+        mail = await mailbox.comes(f"A block job of a VM failed. web01 on {address}")
+        assert f"A mirror job of VM web01 on {address} ended with an error" in mail.text
