@@ -10,8 +10,10 @@ from typing import NamedTuple
 import pytest
 
 from lives import SCRAPE, Lives
+from play import Story
 from qmp_exporter.alerting.rules import expression
 from qmp_exporter.alerting.settings import Settings
+from qmp_exporter.catalog import CATALOG
 from qmp_exporter.catalog.troubles import OF_VMS, ROWS_OF_A_VM
 from qmp_exporter.core.troubles import Troubles
 
@@ -144,6 +146,29 @@ def test_what_is_about_rates_agrees_where_they_are_steady(promtool, tmp_path: Pa
         ],
     }
     judge(promtool, tmp_path, test)
+
+
+def test_an_error_that_stops_the_vm_is_that_alone_also_where_qemu_is_slow_to_say_so():
+    story = Story()
+    troubles = Troubles(ROWS_OF_A_VM, story.vm.values, CATALOG.label_names)
+
+    def stands(now: float) -> list[str]:
+        troubles.look(now, story.now)
+        return [one.trouble.name for one in troubles.standing]
+
+    story.answers("query-status", {"status": "running", "running": True})
+    story.wants()
+    story.refuses("query-name")  # the last answer that the connect waits for
+    assert stands(0) == []
+    story.happens("BLOCK_IO_ERROR", operation="write", action="stop", device="sda")
+    story.happens("STOP")
+    assert stands(1) == []
+    story.answers("query-status", {"status": "io-error", "running": False})
+    assert stands(2) == ["QEMUVMStoppedOnIOError"]
+    story.happens("RESUME")
+    story.answers("query-status", {"status": "running", "running": True})
+    assert stands(3) == []
+    assert stands(60) == []
 
 
 @pytest.mark.parametrize("seed", SEEDS)

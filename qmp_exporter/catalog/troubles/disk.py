@@ -9,6 +9,7 @@ from qmp_exporter.core.trouble import Found, Lookup, OverVms, Trouble, condition
 ERRORS, STATUS, INFO = "qemu_block_io_errors_total", "qemu_block_io_status", "qemu_block_info"
 NOSPACE = "qemu_block_io_nospace_errors_total"
 FAILED = "qemu_block_failed_operations_total"
+SETTLES = 20.0  # seconds until it is known whether an error has stopped the VM: QEMU may be slow to say so
 LATELY = 900.0  # seconds for which a state counts after the monitor is lost
 BAD = "failed|nospace"  # of STATUS
 MANY = 3  # VMs whose disks fail on one storage: that is one fault
@@ -18,7 +19,8 @@ SLOW = 0.2  # seconds of a read or write, on average
 @condition(counters=(ERRORS, NOSPACE), gauges=("qemu_vm_state",))
 def erring(evidence: Evidence) -> Iterable[Found]:
     seen = evidence.rises(ERRORS, 600, {"action": "report|ignore|other"}, without=("action",))
-    if not evidence.was("qemu_vm_state", 1800, {"state": "io-error"}):
+    is_settled = not evidence.rises(ERRORS, SETTLES, {"action": "stop"})
+    if is_settled and not evidence.was("qemu_vm_state", 1800, {"state": "io-error"}):
         seen += [one for one in evidence.rises(ERRORS, 600, {"action": "stop"}, without=("action",)) if one not in seen]
     return seen
 
