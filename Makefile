@@ -32,7 +32,7 @@ test: packages .venv/.dev $(LIVE) ## all tests, in three processes; ARGS="-k nam
 	$(BIN)/pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 test-qemu: packages .venv/.dev .qemu/$(RELEASE) ## tests/real with the QEMU of another Debian, as root; RELEASE=testing
-	PATH="$(CURDIR)/.qemu/$(RELEASE)/bin:$$PATH" $(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder $(TESTS) $(ARGS)
+	PATH="$(CURDIR)/.qemu/$(RELEASE)/bin:$$PATH" $(BIN)/pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder $(TESTS) $(ARGS)
 
 test-bare: .bare/$(RELEASE) ## both README commands in a bare Debian, as root; RELEASE=bookworm or trixie
 	sh tests/bare.sh $(RELEASE)

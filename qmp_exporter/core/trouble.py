@@ -99,7 +99,7 @@ def zeros(family: str) -> Condition:
 
 
 def held(family: str, seconds: float, without: tuple[str, ...] = (), **wanted: str) -> Condition:
-    """The same, also for so long after the gauge has gone with the monitor."""
+    """As `holds`, also for so long after the gauge has gone with the monitor."""
 
     def ask(evidence: Evidence) -> Iterable[Found]:
         for found in evidence.those(family, wanted, lately=seconds):
