@@ -68,7 +68,7 @@ def latency(operation: str, by: str) -> str:
     times, counts = f"qemu_block_{operation}_time_seconds_total", f"qemu_block_{operation}s_completed_total"
     if by == "storage":
         return f"{by_storage(times)} / ({by_storage(counts)} > 0)"
-    return f"sum by ({by}) (rate({times}{{%V}}[{TIME}])) / (sum by ({by}) (rate({counts}{{%V}}[{TIME}])) > 0)"
+    return f"{rate(times, by)} / ({rate(counts, by)} > 0)"
 
 
 def rate(metric: str, by: str) -> str:
@@ -76,8 +76,9 @@ def rate(metric: str, by: str) -> str:
     return f"sum by ({by}) (rate({metric}{{%V}}[{TIME}]))"
 
 
-def top(metric: str, by: str = "instance, vm", matchers: str = "%V") -> str:
-    return f"topk(10, sum by ({by}) (rate({metric}{{{matchers}}}[{TIME}])))"
+def top(metric: str) -> str:
+    """The VMs of the chosen hosts of which a counter grows fastest."""
+    return f"topk(10, sum by (instance, vm) (rate({metric}{{%H}}[{TIME}])))"
 
 
 FIRING = 'ALERTS{alertname=~"QEMU.*|QMPExporter.*",alertstate="firing"}'

@@ -53,13 +53,13 @@ FLEET = Board(
                 "CPU",
                 "CPUs of the host that a QEMU process uses.",
                 "short",
-                {"{{vm}}": top("qemu_process_cpu_seconds_total", matchers="%H")},
+                {"{{vm}}": top("qemu_process_cpu_seconds_total")},
             ),
             lines(
                 "Steal",
                 "How many of its vCPUs wait for a CPU of the host.",
                 "short",
-                {"{{vm}}": top("qemu_vcpu_run_delay_seconds_total", matchers="%H")},
+                {"{{vm}}": top("qemu_vcpu_run_delay_seconds_total")},
             ),
             lines(
                 "Memory of the host",
@@ -72,8 +72,8 @@ FLEET = Board(
                 "What the disks of a VM read and write.",
                 "Bps",
                 {
-                    "{{vm}} reads": top("qemu_block_read_bytes_total", matchers="%H"),
-                    "{{vm}} writes": top("qemu_block_written_bytes_total", matchers="%H"),
+                    "{{vm}} reads": top("qemu_block_read_bytes_total"),
+                    "{{vm}} writes": top("qemu_block_written_bytes_total"),
                 },
             ),
             lines(
@@ -81,8 +81,8 @@ FLEET = Board(
                 "What guests receive and send.",
                 "Bps",
                 {
-                    "{{vm}} receives": top("qemu_network_receive_bytes_total", matchers="%H"),
-                    "{{vm}} sends": top("qemu_network_transmit_bytes_total", matchers="%H"),
+                    "{{vm}} receives": top("qemu_network_receive_bytes_total"),
+                    "{{vm}} sends": top("qemu_network_transmit_bytes_total"),
                 },
             ),
             lines(

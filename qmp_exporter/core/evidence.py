@@ -5,9 +5,9 @@ of a gauge, what it was before it went with the monitor, and since when and unti
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from .family import Labels
 
@@ -28,6 +28,26 @@ class Wanted(NamedTuple):
     counters: tuple[str, ...] = ()
     rates: tuple[str, ...] = ()
     gauges: tuple[str, ...] = ()
+
+
+class Asks(Protocol):
+    """A condition, as far as the past goes: the families of which it asks what they were before."""
+
+    @property
+    def counters(self) -> tuple[str, ...]: ...
+
+    @property
+    def rates(self) -> tuple[str, ...]: ...
+
+    @property
+    def gauges(self) -> tuple[str, ...]: ...
+
+
+def wanted_by(conditions: Iterable[Asks]) -> Wanted:
+    """What has to be kept for all of them, each family once."""
+    every = tuple(conditions)
+    kinds = (tuple(dict.fromkeys(name for one in every for name in getattr(one, kind))) for kind in Wanted._fields)
+    return Wanted(*kinds)
 
 
 class Rise(NamedTuple):

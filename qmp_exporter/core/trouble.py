@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from .evidence import Evidence
+from .evidence import Evidence, wanted_by
 
 Severity = Literal["critical", "warning"]
 Found = Mapping[str, str]  # what it is about beside its VM: the labels that the alert has, too
@@ -126,8 +126,4 @@ def any_of(*conditions: Condition) -> Condition:
             seen += [found for found in one.ask(evidence) if found not in seen]
         return seen
 
-    counters, rates, gauges = (
-        tuple(dict.fromkeys(name for one in conditions for name in getattr(one, kind)))
-        for kind in ("counters", "rates", "gauges")
-    )
-    return Condition(ask, counters, rates, gauges)
+    return Condition(ask, *wanted_by(conditions))

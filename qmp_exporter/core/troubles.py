@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from .evidence import Evidence, Past, Values, Wanted
+from .evidence import Evidence, Past, Values, wanted_by
 from .trouble import Condition, Found, OverVms, Trouble
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
@@ -89,13 +89,7 @@ class Rows:
     def __init__(self, troubles: Iterable[Trouble], more: Iterable[OverVms] = ()) -> None:
         """`more`: conditions over many VMs, which ask about the past of each."""
         self.rows = [(one, one.when) for one in troubles if isinstance(one.when, Condition)]
-        conditions = [*(when for _, when in self.rows), *more]
-        self.wanted = Wanted(
-            *(
-                tuple(dict.fromkeys(name for one in conditions for name in getattr(one, kind)))
-                for kind in Wanted._fields
-            )
-        )
+        self.wanted = wanted_by((*(when for _, when in self.rows), *more))
 
     def found(self, evidence: Evidence) -> Iterator[tuple[Trouble, Found, str]]:
         for trouble, when in self.rows:

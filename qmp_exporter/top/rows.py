@@ -86,8 +86,8 @@ def level(vm: Vm) -> int:
 def wrong(vm: Vm) -> Iterator[str]:
     """Each trouble with its disks and what to do first."""
     for one in vm.get("troubles", ()):
-        about = one.get("detail") or one.get("labels", {}).get("device", "")
-        yield without_controls(f"{one['what']}{' ' if about else ''}{about} -> {one['first']}".replace("`", ""))
+        disks = one.get("detail") or one.get("labels", {}).get("device", "")
+        yield without_controls(f"{one['what']}{' ' if disks else ''}{disks} -> {one['first']}".replace("`", ""))
     if vm["monitor"]["state"] not in SESSIONS and not vm.get("troubles"):
         yield without_controls(vm["monitor"].get("reason", ""))
 
@@ -100,8 +100,7 @@ def details(vm: Vm, now: float) -> Iterator[str]:
     yield without_controls(f"monitor {monitor['state']} {monitor.get('reason', '')}  {vm['socket']}")
     for one in vm.get("troubles", ()):
         yield ""
-        about = one.get("detail") or " ".join(one.get("labels", {}).values())
-        yield without_controls(f"{one['severity'].upper()} {one['what']} {about}, for {span(now - one['since'])}")
+        yield without_controls(f"{one['severity'].upper()} {one['what']} {about(one)}, for {span(now - one['since'])}")
         yield without_controls(f"  {one['todo']}")
     for job in vm.get("jobs", ()):
         share = job["offset_bytes"] / job["length_bytes"] if job.get("length_bytes") else 0
@@ -111,6 +110,11 @@ def details(vm: Vm, now: float) -> Iterator[str]:
         labels = " ".join(f"{name}={value}" for name, value in event.get("labels", {}).items())
         times = f" x{event['count']:g}" if event["count"] > 1 else ""
         yield without_controls(f"{span(now - event['last']):>6} ago  {event['event']}{times} {labels}")
+
+
+def about(trouble: Mapping[str, Any]) -> str:
+    """The disks, VMs or the like that it is about."""
+    return str(trouble.get("detail") or " ".join(trouble.get("labels", {}).values()))
 
 
 def head(data: Mapping[str, Any]) -> str:
@@ -123,8 +127,7 @@ def head(data: Mapping[str, Any]) -> str:
 def of_the_exporter(data: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with the exporter itself, or with many VMs."""
     for one in data.get("troubles", ()):
-        about = one.get("detail") or " ".join(one.get("labels", {}).values())
-        yield without_controls(f"{one['what']} {about} -> {one['first']}".replace("`", ""))
+        yield without_controls(f"{one['what']} {about(one)} -> {one['first']}".replace("`", ""))
 
 
 def span(seconds: float) -> str:

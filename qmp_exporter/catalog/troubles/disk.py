@@ -9,6 +9,8 @@ from qmp_exporter.core.trouble import Found, Lookup, OverVms, Trouble, condition
 ERRORS, STATUS, INFO = "qemu_block_io_errors_total", "qemu_block_io_status", "qemu_block_info"
 NOSPACE = "qemu_block_io_nospace_errors_total"
 FAILED = "qemu_block_failed_operations_total"
+READS, WRITES = "qemu_block_reads_completed_total", "qemu_block_writes_completed_total"
+READ_TIME, WRITE_TIME = "qemu_block_read_time_seconds_total", "qemu_block_write_time_seconds_total"
 SETTLES = 20.0  # seconds until it is known whether an error has stopped the VM: QEMU may be slow to say so
 LATELY = 900.0  # seconds for which a state counts after the monitor is lost
 BAD = "failed|nospace"  # of STATUS
@@ -32,6 +34,11 @@ def failed_silently(evidence: Evidence) -> Iterable[Found]:
     return [one for one in failed if one["device"] not in told]
 
 
+def bad_status(evidence: Evidence) -> dict[str, str]:
+    """-> the disks whose latched status is not ok, and what it is"""
+    return {one["device"]: one["status"] for one in evidence.those(STATUS, {"status": BAD}, lately=LATELY)}
+
+
 def where(evidence: Evidence) -> str:
     """-> the disks that a VM stopped on, and how"""
     errors = evidence.rises(ERRORS, 600, without=("action",))
@@ -39,7 +46,7 @@ def where(evidence: Evidence) -> str:
     for one in errors:
         operations[one["device"]].append(one["operation"])
     status = {one["device"]: "nospace" for one in evidence.rises(NOSPACE, 600)}  # known before a query has told it
-    status |= {one["device"]: one["status"] for one in evidence.those(STATUS, {"status": BAD}, lately=LATELY)}
+    status |= bad_status(evidence)
     return "; ".join(
         f"{device}: {', '.join(filter(None, (status.get(device), *operations.get(device, ()))))}"
         for device in dict.fromkeys((*status, *operations))
@@ -48,8 +55,7 @@ def where(evidence: Evidence) -> str:
 
 def failing(evidence: Evidence) -> Iterator[str]:
     """-> the storages on which disks of a VM fail"""
-    devices = {one["device"] for one in evidence.rises(ERRORS, 600)}
-    devices |= {one["device"] for one in evidence.those(STATUS, {"status": BAD}, lately=LATELY)}
+    devices = {one["device"] for one in evidence.rises(ERRORS, 600)} | bad_status(evidence).keys()
     if devices:
         for info in evidence.those(INFO, lately=LATELY):
             if info["device"] in devices and info["storage"] != "unknown":
@@ -66,25 +72,16 @@ def outage(vms: Mapping[str, Evidence]) -> Iterator[tuple[Found, str]]:
             yield {"storage": storage}, ", ".join(sorted(names))
 
 
-@condition(
-    rates=(
-        "qemu_block_read_time_seconds_total",
-        "qemu_block_write_time_seconds_total",
-        "qemu_block_reads_completed_total",
-        "qemu_block_writes_completed_total",
-    )
-)
+@condition(rates=(READS, WRITES, READ_TIME, WRITE_TIME))
 def slow(evidence: Evidence) -> Iterable[Found]:
-    reads = evidence.rates("qemu_block_reads_completed_total")
-    writes = evidence.rates("qemu_block_writes_completed_total")
+    reads, writes = evidence.rates(READS), evidence.rates(WRITES)
     if not any(rate > 0 for rate in (*reads.values(), *writes.values())):
         return
-    read_time = evidence.rates("qemu_block_read_time_seconds_total")
-    write_time = evidence.rates("qemu_block_write_time_seconds_total")
+    read_time, write_time = evidence.rates(READ_TIME), evidence.rates(WRITE_TIME)
     for labels in reads.keys() & writes.keys() & read_time.keys() & write_time.keys():
         requests = reads[labels] + writes[labels]
         if requests > 1 and (read_time[labels] + write_time[labels]) / requests > SLOW:
-            yield evidence.named("qemu_block_reads_completed_total", labels)
+            yield evidence.named(READS, labels)
 
 
 TROUBLES = (
