@@ -10,10 +10,10 @@ from typing import NoReturn
 
 from qmp_exporter import commands
 from qmp_exporter.commands import DEFAULT_URL, FAILED, INTERRUPTED
-from qmp_exporter.daemon.log import LEVELS
 from qmp_exporter.daemon.run import DEFAULT_ADDRESS
 from qmp_exporter.diagnose.attach import MANAGERS
 from qmp_exporter.documents.duration import between
+from qmp_exporter.log import LEVELS
 
 _EPILOG = """\
 A QMP monitor is full control of its VM. This program sends nothing but queries, from a fixed list; but anyone who may

@@ -15,13 +15,14 @@ from qmp_exporter.catalog.reference import reference
 from qmp_exporter.config import Config, ConfigError, Known, Target, load
 from qmp_exporter.core.page import Page
 from qmp_exporter.core.replay import RecordingError, replay
-from qmp_exporter.daemon.log import configure
 from qmp_exporter.daemon.run import DEFAULT_ADDRESS, Options, run
 from qmp_exporter.daemon.systemd import ActivationError
 from qmp_exporter.daemon.targets.reconciler import KNOWN
+from qmp_exporter.daemon.web.web_process import WebConfigWrong, WebOptions
 from qmp_exporter.diagnose.attach import attach as how_to_attach
+from qmp_exporter.log import configure
 from qmp_exporter.revision import revision
-from qmp_exporter.webserver import AddressError, rules
+from qmp_exporter.webserver.addresses import AddressError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 DEFAULT_URL = "http://localhost:10065"
@@ -161,7 +162,7 @@ def show_demo(options: argparse.Namespace) -> int:
             )
 
             def promise() -> None:
-                sys.stderr.write(f"Watching {vms.what}.\nLook at {url}/ or scrape {url}{wanted.telemetry_path}; ")
+                sys.stderr.write(f"Watching {vms.what}.\nLook at {url}/ or scrape {url}{wanted.web.telemetry_path}; ")
                 sys.stderr.write("Ctrl-C ends it.\n")
 
             await run(config, wanted, lambda: config, promise)
@@ -181,6 +182,8 @@ def _load(file: Path, known: Known = KNOWN) -> Config | None:
 
 def _is_good(web_config: Path | None) -> bool:
     """Every error in it is printed; none is good."""
+    from qmp_exporter.webserver.policy import rules  # noqa: PLC0415  the daemon leaves TLS to its web process
+
     try:
         if web_config is not None:
             rules(web_config)
@@ -193,9 +196,8 @@ def _is_good(web_config: Path | None) -> bool:
 def _options(options: argparse.Namespace) -> Options:
     return Options(
         tuple(options.addresses or (DEFAULT_ADDRESS,)),
-        options.path,
+        WebOptions(options.path, options.web_config, options.level, options.format),
         options.lifecycle,
-        options.web_config,
         options.systemd_socket,
         options.log_events,
         options.textfile,
@@ -214,8 +216,7 @@ def _served(serve: Callable[[], Awaitable[None]]) -> int:
         return _wrong(f"--web.listen-address: {error}")
     except ActivationError as error:
         return _wrong(f"--web.systemd-socket: {error}")
-    except ConfigError as error:
-        _complain_of_all(error)
+    except WebConfigWrong:
         return USAGE
     except asyncio.CancelledError:
         return INTERRUPTED

@@ -26,9 +26,9 @@ from qmp_exporter.config import load_targets, parse
 from qmp_exporter.config.reference import EXAMPLES, reference
 from qmp_exporter.config.targets import DEFAULTS
 from qmp_exporter.core.dispatch import Dispatch
-from qmp_exporter.daemon.log import LOST
 from qmp_exporter.daemon.targets.reconciler import KNOWN
-from qmp_exporter.daemon.web import endpoints
+from qmp_exporter.log import LOST
+from qmp_exporter.web import endpoints
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
@@ -276,7 +276,7 @@ def test_the_page_about_the_api_has_every_endpoint() -> None:
 # --- what is written by hand about the program
 
 
-LOGGING = ("daemon", "runtime", "webserver")
+LOGGING = ("daemon", "runtime", "web", "webserver")
 
 
 def messages() -> set[str]:

@@ -2,6 +2,9 @@
 
 from typing import Literal, NamedTuple
 
+# What stands before `process_` in the names of what /proc says of the process that serves HTTP.
+WEB_PROCESS = "qmp_exporter_web"
+
 
 class OwnMetric(NamedTuple):
     """`known`: values of its only label that exist from the start."""
@@ -72,6 +75,7 @@ HTTP_CONNECTIONS = OwnMetric(
     "Connections to this exporter, by what they are at: the request is awaited (request), it is being "
     "answered (answer), the next one may come (idle), they were told to close (close).",
     ("phase",),
+    known=("request", "answer", "idle", "close"),
 )
 HTTP_CONNECTIONS_CLOSED = OwnMetric(
     "counter",
@@ -94,6 +98,12 @@ WEB_CONFIG_LAST_RELOAD_SUCCESSFUL = OwnMetric(
     "gauge",
     "qmp_exporter_web_config_last_reload_successful",
     "1 if the web configuration and its certificates were valid when they were last read, or there are none.",
+)
+WEB_PROCESS_RESTARTS = OwnMetric(
+    "counter",
+    "qmp_exporter_web_process_restarts_total",
+    "Times the process that serves HTTP ended, by itself or because it was silent or sent what it never would, and was "
+    "started again; another process watches the VMs.",
 )
 CONFIG_LAST_RELOAD_SUCCESSFUL = OwnMetric(
     "gauge",
@@ -158,6 +168,7 @@ OWN = (
     HTTP_CONNECTIONS_CLOSED,
     HTTP_REQUESTS_REFUSED,
     WEB_CONFIG_LAST_RELOAD_SUCCESSFUL,
+    WEB_PROCESS_RESTARTS,
     CONFIG_LAST_RELOAD_SUCCESSFUL,
     CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP_SECONDS,
     TARGET_COLLISIONS,

@@ -1,13 +1,14 @@
 """A configuration and options -> the running daemon, until a signal ends it."""
 
 import asyncio
+import contextlib
 import gc
 import resource
 import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -21,15 +22,17 @@ from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.reconciler import Reconciler
 from qmp_exporter.daemon.targets.trouble_watch import TroubleWatch
+from qmp_exporter.daemon.web.answers import Answers
+from qmp_exporter.daemon.web.api import JsonOfTargets
 from qmp_exporter.daemon.web.exposition import Exposition
-from qmp_exporter.daemon.web.http import application
 from qmp_exporter.daemon.web.textfile import write_pages
+from qmp_exporter.daemon.web.web_process import WebConfigWrong, WebOptions, WebProcess
 from qmp_exporter.runtime.garbage import collect_garbage
 from qmp_exporter.runtime.supervisor import restart_on_crash
-from qmp_exporter.webserver import ALLOW_ALL, LIMITS, AccessControl, bound, listening, named, rules
+from qmp_exporter.webserver.addresses import bound, named
 
 DEFAULT_ADDRESS = ":10065"
-SPARE_FILES = 64  # descriptors for anything but monitors and scrapers: files that are read, logs, the event loop
+SPARE_FILES = 64  # descriptors for anything but monitors: files that are read, logs, the event loop
 HEARTBEAT = 1.0  # seconds between two looks at how late the event loop is
 NOTIFY_AGAIN = 0.1  # seconds
 LAG_WINDOW = 15  # heartbeats that the exported lag is the longest of
@@ -40,9 +43,8 @@ log = structlog.get_logger()
 @dataclass(frozen=True)
 class Options:
     addresses: tuple[str, ...] = (DEFAULT_ADDRESS,)
-    telemetry_path: str = "/metrics"
+    web: WebOptions = field(default_factory=WebOptions)
     lifecycle: bool = False  # whether a request may reload the configuration
-    web_config: Path | None = None
     systemd_socket: bool = False  # listen on what the service manager passes, not on the addresses
     log_events: bool = False
     textfile: Path | None = None  # where the page is written, too
@@ -58,7 +60,7 @@ async def run(
     :raise OSError: an address cannot be bound.
     :raise AddressError: an address is none.
     :raise ActivationError: the service manager passed no socket that listens.
-    :raise ConfigError: the web configuration has mistakes.
+    :raise WebConfigWrong: the web configuration has mistakes, which were told.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -76,19 +78,27 @@ async def run(
     on_request = reload.now if options.lifecycle else None
     exposition = Exposition(fleet, stats)
     troubles = TroubleWatch(fleet, stats)
-    app = application(fleet, exposition, troubles, options.telemetry_path, on_request)
+    answers = Answers(fleet, exposition, JsonOfTargets(fleet, troubles), on_request)
     textfile = (partial(write_pages, options.textfile, exposition, lambda: fleet.ready),) if options.textfile else ()
-    access = AccessControl(rules(options.web_config) if options.web_config else ALLOW_ALL, stats)
-    listeners = systemd.inherited() if options.systemd_socket else await bound(options.addresses)
-    async with listening(app, listeners, access, stats):
+    with contextlib.ExitStack() as opened:
+        listeners = systemd.inherited() if options.systemd_socket else await bound(options.addresses)
+        for listener in listeners:
+            opened.enter_context(listener)
         addresses = " ".join(map(named, listeners)) if options.systemd_socket else " ".join(options.addresses)
-        log.info("listening", version=__version__, addresses=addresses, targets=len(config.vms))
-        while not systemd.notify("READY=1", _status(fleet)):  # noqa: ASYNC110  nothing tells when it has room
-            await asyncio.sleep(NOTIFY_AGAIN)
-        ready()
+        web = WebProcess(options.web, listeners, answers, stats)
+
+        async def say_ready() -> None:
+            await web.serves.wait()
+            log.info("listening", version=__version__, addresses=addresses, targets=len(config.vms))
+            while not systemd.notify("READY=1", _status(fleet)):  # noqa: ASYNC110  nothing tells when it has room
+                await asyncio.sleep(NOTIFY_AGAIN)
+            ready()
+
         try:
             await _until(
                 stop,
+                web.run,
+                say_ready,
                 fleet.run,
                 configured.run,
                 partial(restart_on_crash, reload.run),
@@ -103,12 +113,19 @@ async def run(
     log.info("stopped")
 
 
-async def _until(stop: asyncio.Event, *endless: Callable[[], Coroutine[None, None, None]]) -> None:
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(run()) for run in endless]
-        await stop.wait()
-        for task in tasks:
-            task.cancel()
+async def _until(stop: asyncio.Event, *tasks_of: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Run them all until then; the first one that fails ends the others.
+
+    :raise WebConfigWrong: one of them did.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(run()) for run in tasks_of]
+            await stop.wait()
+            for task in tasks:
+                task.cancel()
+    except* WebConfigWrong as group_of_one:
+        raise group_of_one.exceptions[0] from None
 
 
 async def _heartbeat(fleet: Fleet, stats: Selfstats, allowed: int) -> None:
@@ -146,11 +163,11 @@ def _raise_file_limit() -> int:
 
 def _is_enough(allowed: int, targets: int) -> bool:
     """A descriptor for each monitor and for the process behind it, and for all else; says so if it is not."""
-    wanted = 2 * targets + LIMITS.places + SPARE_FILES
+    wanted = 2 * targets + SPARE_FILES
     if allowed == resource.RLIM_INFINITY or allowed >= wanted:
         return True
     log.warning(
-        "too few open files are allowed for all monitors and scrapers: raise LimitNOFILE= or ulimit -Hn",
+        "too few open files are allowed for all monitors: raise LimitNOFILE= or ulimit -Hn",
         allowed=allowed,
         wanted=wanted,
         targets=targets,

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from qmp_exporter import __version__
 from qmp_exporter.catalog import own_metrics as own
 from qmp_exporter.catalog.own_metrics import OwnMetric
+from qmp_exporter.channel.messages import Numbers
 from qmp_exporter.core.family import Labels
 from qmp_exporter.revision import revision
 
@@ -34,6 +35,8 @@ class Selfstats:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's types stop here
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
+        self._web_process: int | None = None
+        ProcessCollector(own.WEB_PROCESS, lambda: self._web_process or "none", registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
         build = self._gauge(own.BUILD_INFO)
@@ -49,6 +52,8 @@ class Selfstats:
         self.http_closed = self._counter(own.HTTP_CONNECTIONS_CLOSED)
         self.http_refused = self._counter(own.HTTP_REQUESTS_REFUSED)
         self.web_config_successful = self._gauge(own.WEB_CONFIG_LAST_RELOAD_SUCCESSFUL)
+        self.web_process_restarts = self._counter(own.WEB_PROCESS_RESTARTS)
+        self._told = Numbers()
         self.reload_successful = self._gauge(own.CONFIG_LAST_RELOAD_SUCCESSFUL)
         self.reload_at = self._gauge(own.CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP_SECONDS)
         self._collisions = self._gauge(own.TARGET_COLLISIONS)
@@ -75,6 +80,31 @@ class Selfstats:
         """The samples of a counter or gauge of ours, as those of a VM are told."""
         found = self._registry.restricted_registry([family]).collect()
         return {tuple(one.labels.values()): one.value for metric in found for one in metric.samples}
+
+    def watch_web_process(self, pid: int | None) -> None:
+        """Whose /proc is on the page from now on; None: there is none."""
+        self._web_process = pid
+        self._told = Numbers()  # it counts from nothing
+        self._show_connections({})
+
+    def told_by_web(self, numbers: Numbers) -> None:
+        """What the web process has counted since it began; ours go on where the one before it ended.
+
+        It faces the network: labels that it cannot have are left out.
+        """
+        self.web_config_successful.set(numbers.web_config_successful)
+        self._show_connections(numbers.connections)
+        for counter, row, new, old in (
+            (self.http_closed, own.HTTP_CONNECTIONS_CLOSED, numbers.closed, self._told.closed),
+            (self.http_refused, own.HTTP_REQUESTS_REFUSED, numbers.refused, self._told.refused),
+        ):
+            for reason in row.known:
+                counter.labels(reason).inc(max(0.0, new.get(reason, 0.0) - old.get(reason, 0.0)))
+        self._told = numbers
+
+    def _show_connections(self, numbers: Mapping[str, float]) -> None:
+        for phase in own.HTTP_CONNECTIONS.known:
+            self.http_connections.labels(phase).set(numbers.get(phase, 0.0))
 
     def count_targets(self, states: Callable[[], Iterable[str]]) -> None:
         """`states` tells the state of each target's monitor when a page is made."""

@@ -8,8 +8,7 @@ import asyncio
 import ssl
 import time
 from functools import partial
-from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -17,49 +16,18 @@ from aiohttp.typedefs import Handler
 
 from qmp_exporter.documents.document import ConfigError
 from qmp_exporter.runtime.bucket import Bucket
-from qmp_exporter.runtime.fingerprint import Stamp, file_fingerprint
 from qmp_exporter.runtime.threads import run_in_daemon_thread
 from qmp_exporter.webserver.metrics import Metrics
 from qmp_exporter.webserver.passwords import Passwords, TooManyChecks
-from qmp_exporter.webserver.tls import alternative_names, server_context
-from qmp_exporter.webserver.web_config import RateLimit, WebConfig, load
+from qmp_exporter.webserver.policy import Policy, file_stamps, rules
+from qmp_exporter.webserver.settings import RateLimit
+from qmp_exporter.webserver.tls import alternative_names
 
 LOOK: Final = 1.0  # seconds between two looks at the files: a stat() of each
 RETRY: Final = 10.0  # seconds until what was bad is read again, though it looks the same: it may name a file that comes
 CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="qmp-exporter", charset="UTF-8"'}
 
 log = structlog.get_logger()
-
-_Stamps = tuple[Stamp | None, ...]
-
-
-class Policy(NamedTuple):
-    """What holds until the file says something else."""
-
-    config: WebConfig
-    context: ssl.SSLContext | None  # None: no TLS
-    stamps: _Stamps
-
-
-ALLOW_ALL: Final = Policy(WebConfig(), None, ())
-
-
-def rules(path: Path) -> Policy:
-    """Takes some milliseconds, or forever on a storage that hangs.
-
-    :raise ConfigError: with every mistake.
-    """
-    files: tuple[Path, ...] = (path,)
-    while True:
-        stamps = _stamps(files)
-        config = load(path)
-        if config.files == files:  # so the stamps were taken before any of them was read
-            return Policy(config, server_context(config.tls) if config.tls else None, stamps)
-        files = config.files
-
-
-def _stamps(files: tuple[Path, ...]) -> _Stamps:
-    return tuple(map(file_fingerprint, files))
 
 
 class AccessControl:
@@ -100,7 +68,7 @@ class AccessControl:
         A change counts when a second look finds the same: until then somebody may still be writing.
         """
         files = self._rules.config.files
-        seen = await run_in_daemon_thread(partial(_stamps, files))
+        seen = await run_in_daemon_thread(partial(file_stamps, files))
         is_still_written = seen != self._changed
         self._changed = seen
         is_retry = bool(self._errors) and time.monotonic() - self._read_at > RETRY

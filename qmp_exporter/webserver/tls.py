@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Iterator
 
 from qmp_exporter.documents.document import ConfigError
-from qmp_exporter.webserver.web_config import Pem, Tls
+from qmp_exporter.webserver.settings import Pem, Tls
 
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _CLIENTS = {

@@ -3,7 +3,6 @@
 import platform
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -14,6 +13,7 @@ from qmp_exporter.documents.check import checked
 from qmp_exporter.documents.document import ConfigError, Document, Location, Wrong, quoted, read
 from qmp_exporter.documents.duration import between
 from qmp_exporter.documents.file import content_of, lines, text_of
+from qmp_exporter.webserver.settings import Pem, RateLimit, Tls, WebConfig
 from qmp_exporter.webserver.suites import CIPHERS, CURVES, can_be_set
 
 PEM_BYTES: Final = 1 << 20
@@ -27,44 +27,6 @@ HEADERS: Final = {
     "X-XSS-Protection": (),
     "Content-Security-Policy": (),
 }
-
-
-@dataclass(frozen=True)
-class Pem:
-    """A certificate or a key, and the place in the configuration that it is said at."""
-
-    text: bytes = field(repr=False)
-    where: str
-
-
-@dataclass(frozen=True)
-class Tls:
-    cert: Pem
-    key: Pem
-    client_ca: Pem | None
-    client_auth: str  # NoClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert
-    client_sans: frozenset[str] | None  # None: the one who the CA has signed
-    min_version: str  # TLS12 or TLS13
-    max_version: str
-    ciphers: tuple[str, ...] | None  # OpenSSL's names of those before TLS 1.3; None: what OpenSSL takes for good
-    server_order: bool
-    curve: str | None  # OpenSSL's name
-
-
-@dataclass(frozen=True)
-class RateLimit:
-    interval: float  # seconds in which one request is earned
-    burst: int
-
-
-@dataclass(frozen=True)
-class WebConfig:
-    tls: Tls | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    users: Mapping[str, bytes] = field(default_factory=dict, repr=False)  # -> bcrypt hash
-    rate_limit: RateLimit | None = None
-    http2: bool = False  # it was asked for
-    files: tuple[Path, ...] = ()  # that it was read from
 
 
 def load(path: Path) -> WebConfig:

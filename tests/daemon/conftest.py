@@ -17,11 +17,16 @@ from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.sources import STATIC
 from qmp_exporter.daemon.targets.trouble_watch import TroubleWatch
+from qmp_exporter.daemon.web.answers import Answers, Reload
+from qmp_exporter.daemon.web.api import JsonOfTargets
 from qmp_exporter.daemon.web.exposition import Exposition
-from qmp_exporter.daemon.web.http import Reload, application
-from qmp_exporter.webserver.access_control import ALLOW_ALL, AccessControl
-from qmp_exporter.webserver.listen import bound, listening
-from serving import Serve, Server
+from qmp_exporter.web.counted import Counted
+from qmp_exporter.web.http import application
+from qmp_exporter.webserver.access_control import AccessControl
+from qmp_exporter.webserver.addresses import bound
+from qmp_exporter.webserver.listen import listening
+from qmp_exporter.webserver.policy import ALLOW_ALL
+from serving import Serve, Server, talking
 from watching import NEVER, Running, Start, Watched
 
 
@@ -69,9 +74,13 @@ async def serve() -> AsyncIterator[Serve]:
             stats = Selfstats()
             fleet = Fleet(stats)
             fleet.want(STATIC, (replace(target, poll_interval=NEVER) for target in targets))
-            app = application(fleet, Exposition(fleet, stats), TroubleWatch(fleet, stats), path, reload)
+            targets_json = JsonOfTargets(fleet, TroubleWatch(fleet, stats))
+            answers = Answers(fleet, Exposition(fleet, stats), targets_json, reload)
+            watcher = await served.enter_async_context(talking(answers, stats))
+            counted = Counted()
+            app = application(watcher, counted, path)
             (listener,) = await bound(["127.0.0.1:0"])
-            await served.enter_async_context(listening(app, [listener], AccessControl(ALLOW_ALL, stats), stats))
+            await served.enter_async_context(listening(app, [listener], AccessControl(ALLOW_ALL, counted), counted))
             if watch:
                 watching.append(group.create_task(fleet.run()))
             return Server(fleet, session, f"http://127.0.0.1:{listener.getsockname()[1]}")

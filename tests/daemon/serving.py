@@ -1,10 +1,19 @@
-"""A fleet that is served -> what its server answers."""
+"""A fleet that is served -> what its server answers; both ends of the channel are in this process."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
 
+from qmp_exporter.channel.connection import connected
+from qmp_exporter.channel.messages import MAX_PIECE, MAX_REQUEST
+from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
+from qmp_exporter.daemon.web.answers import Answers
+from qmp_exporter.daemon.web.conversation import Conversation
+from qmp_exporter.web.watcher import Watcher
 
 
 class Server:
@@ -22,3 +31,16 @@ class Server:
 
 
 Serve = Callable[..., Awaitable[Server]]
+
+
+@contextlib.asynccontextmanager
+async def talking(answers: Answers, stats: Selfstats) -> AsyncIterator[Watcher]:
+    """What asks for these answers, through a real channel."""
+    ours, theirs = socket.socketpair()
+    conversation = Conversation(await connected(ours, MAX_REQUEST), answers, stats.told_by_web)
+    watcher = Watcher(await connected(theirs, MAX_PIECE))
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(conversation.run()), group.create_task(watcher.run())]
+        yield watcher
+        for task in tasks:
+            task.cancel()

@@ -15,9 +15,11 @@ from aiohttp import web
 
 from certificates import Authority, Pair
 from qmp_exporter.daemon.selfstats import Selfstats
-from qmp_exporter.webserver.access_control import AccessControl, rules
+from qmp_exporter.webserver.access_control import AccessControl
+from qmp_exporter.webserver.addresses import bound
 from qmp_exporter.webserver.connections import LIMITS, Limits
-from qmp_exporter.webserver.listen import bound, listening
+from qmp_exporter.webserver.listen import listening
+from qmp_exporter.webserver.policy import rules
 from qmp_exporter.webserver.tls import alternative_names
 from watching import eventually
 

@@ -13,9 +13,11 @@ import pytest
 from aiohttp import web
 
 from qmp_exporter.daemon.selfstats import Selfstats
-from qmp_exporter.webserver.access_control import ALLOW_ALL, AccessControl
+from qmp_exporter.webserver.access_control import AccessControl
+from qmp_exporter.webserver.addresses import bound
 from qmp_exporter.webserver.connections import HEADER_BYTES, LIMITS, Limits
-from qmp_exporter.webserver.listen import bound, listening
+from qmp_exporter.webserver.listen import listening
+from qmp_exporter.webserver.policy import ALLOW_ALL
 from watching import PATIENCE, eventually
 
 SOON = 0.05  # seconds: a deadline that is over before the test is

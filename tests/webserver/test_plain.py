@@ -14,9 +14,11 @@ from aiohttp import web
 
 from certificates import Authority
 from qmp_exporter.daemon.selfstats import Selfstats
-from qmp_exporter.webserver.access_control import AccessControl, rules
+from qmp_exporter.webserver.access_control import AccessControl
+from qmp_exporter.webserver.addresses import bound
 from qmp_exporter.webserver.connections import HEADER_BYTES, LIMITS, Limits
-from qmp_exporter.webserver.listen import bound, listening
+from qmp_exporter.webserver.listen import listening
+from qmp_exporter.webserver.policy import rules
 from watching import PATIENCE, eventually
 
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n"

@@ -12,7 +12,8 @@ from certificates import Authority
 from parts import need
 from qmp_exporter.config import ConfigError
 from qmp_exporter.webserver.access_control import rules
-from qmp_exporter.webserver.web_config import HEADERS, RateLimit, load
+from qmp_exporter.webserver.settings import RateLimit
+from qmp_exporter.webserver.web_config import HEADERS, load
 
 ROOT = Path(__file__).parents[2]
 FILES = Path(__file__).parent / "web_configs"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from qmp_exporter.daemon.log import BURST, PAUSE, PIECE, Limiter, Lines, configure
+from qmp_exporter.log import BURST, PAUSE, PIECE, Limiter, Lines, configure
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +127,7 @@ def test_a_log_that_cannot_be_written_ends_nobody() -> None:
 
 def test_without_stderr_nothing_else_gets_its_number_and_the_log_with_it(tmp_path: Path) -> None:
     script = (
-        "from qmp_exporter.daemon.log import configure; import structlog\n"
+        "from qmp_exporter.log import configure; import structlog\n"
         "configure('info', 'json')\n"
         f"other = open({str(tmp_path / 'other')!r}, 'w')\n"
         "structlog.get_logger().error('for nobody')\n"

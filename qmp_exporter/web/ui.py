@@ -1,4 +1,4 @@
-"""The fleet -> a page for people, the JSON behind it, the reference of the metrics, the runbooks."""
+"""What is the same for everybody -> a page for people, the reference of the metrics, the runbooks."""
 
 import base64
 import hashlib
@@ -9,38 +9,27 @@ from importlib import resources
 from aiohttp import web
 
 from qmp_exporter import __version__
-from qmp_exporter.alerting.runbook import runbook
-from qmp_exporter.catalog.reference import reference
-from qmp_exporter.core.negotiate import wants_gzip
-from qmp_exporter.daemon.targets.fleet import Fleet
-from qmp_exporter.daemon.targets.trouble_watch import TroubleWatch
-from qmp_exporter.daemon.web.api import Overview
-from qmp_exporter.daemon.web.endpoints import PAGE, Handler
+from qmp_exporter.web.endpoints import PAGE, Handler
 
 NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-def handlers(fleet: Fleet, troubles: TroubleWatch, telemetry_path: str) -> dict[str, Handler]:
+def handlers(telemetry_path: str) -> dict[str, Handler]:
     """By the paths of their endpoints."""
-    overview = Overview(fleet, troubles)
     page, policy = _page(telemetry_path)
-    words = reference()
 
     async def look(_request: web.Request) -> web.Response:
         headers = {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer", **NO_STORE}
         return web.Response(text=page, content_type="text/html", headers=headers)
 
-    async def targets(request: web.Request) -> web.Response:
-        compressed = wants_gzip(request.headers.get("Accept-Encoding", ""))
-        encoding = {"Content-Encoding": "gzip"} if compressed else {}
-        headers = {"Vary": "Accept-Encoding", **encoding, **NO_STORE}
-        body = await overview.body(compressed=compressed)
-        return web.Response(body=body, content_type="application/json", headers=headers)
-
     async def metrics(_request: web.Request) -> web.Response:
-        return web.Response(text=words, content_type="text/plain", headers=NO_STORE)
+        from qmp_exporter.catalog.reference import reference  # noqa: PLC0415  the catalog: who does not ask needs none
+
+        return web.Response(text=reference(), content_type="text/plain", headers=NO_STORE)
 
     async def runbooks(request: web.Request) -> web.Response:
+        from qmp_exporter.alerting.runbook import runbook  # noqa: PLC0415  as above
+
         try:
             text = runbook(request.match_info["alert"])
         except KeyError:
@@ -49,7 +38,6 @@ def handlers(fleet: Fleet, troubles: TroubleWatch, telemetry_path: str) -> dict[
 
     return {
         PAGE: look,
-        "/api/v1/targets": targets,
         "/-/reference": metrics,
         "/-/runbooks/{alert}": runbooks,
     }
@@ -60,7 +48,7 @@ def _page(telemetry_path: str) -> tuple[str, str]:
 
     The links are relative: behind a reverse proxy the exporter may live below any path.
     """
-    text = resources.files("qmp_exporter.daemon.web").joinpath("page.html").read_text("utf-8")
+    text = resources.files("qmp_exporter.web").joinpath("page.html").read_text("utf-8")
     script, style = (_digest(text, element) for element in ("script", "style"))
     policy = (
         "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "

@@ -27,7 +27,7 @@ ENDPOINTS = (
     ),
     Endpoint(PAGE, READ, "The page for people."),
     Endpoint("/api/v1/targets", READ, "What the page shows, in JSON."),
-    Endpoint("/-/healthy", READ, "200 while the event loop turns."),
+    Endpoint("/-/healthy", READ, "200 while the event loops of both processes turn; else 503."),
     Endpoint(
         "/-/ready",
         READ,

@@ -1,0 +1,98 @@
+"""What is asked of the watcher -> its answer: the VMs are in another process, and this one only asks."""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from qmp_exporter.channel.connection import Connection
+from qmp_exporter.channel.messages import Answer, ChannelError, Frame, Kind, Numbers, Question, answer, encode
+
+PATIENCE: Final = 25.0  # seconds for an answer; a client is waited for 30 s
+
+Sink = Callable[[bytes], object]
+
+
+class NoAnswer(Exception):
+    """The watcher does not answer, or had a bug."""
+
+
+class Said(NamedTuple):
+    """The head of an answer, and what came behind its body."""
+
+    head: Answer
+    rest: bytes
+
+
+class _Asked:
+    """A question that is under way."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.sink = sink
+        self.head = Answer()
+        self.end: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+
+class Watcher:
+    """Questions may be under way at the same time; of each kind the caller asks one at a time."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._numbers = itertools.count(1)
+        self._asked: dict[int, _Asked] = {}
+
+    async def run(self) -> None:
+        """Hear it until it has ended.
+
+        :raise ChannelError: it says what it never would.
+        """
+        try:
+            while True:
+                self._take(await self._connection.receive())
+        except (EOFError, OSError):
+            return
+        finally:
+            self._connection.close()
+            for asked in self._asked.values():
+                if not asked.end.done():
+                    asked.end.set_exception(NoAnswer("the watcher has ended"))
+
+    async def ask(self, question: Question, sink: Sink) -> Said:
+        """The answer; its body is given to `sink`, piece by piece.
+
+        :raise NoAnswer: it takes too long, or was broken off: what the sink has is not all.
+        """
+        number = next(self._numbers) % 2**32
+        asked = self._asked[number] = _Asked(sink)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._connection.send(number, Kind.REQUEST, encode(question))
+                rest = await asked.end
+                return Said(asked.head, rest)
+        except (TimeoutError, OSError) as error:
+            raise NoAnswer("the watcher does not answer") from error
+        finally:
+            del self._asked[number]
+
+    async def tell(self, numbers: Numbers) -> None:
+        """:raise NoAnswer: it has ended."""
+        try:
+            await self._connection.send(0, Kind.REQUEST, encode(numbers))
+        except OSError as error:
+            raise NoAnswer("the watcher has ended") from error
+
+    def _take(self, frame: Frame) -> None:
+        asked = self._asked.get(frame.number)
+        if asked is None or asked.end.done():  # nobody waits for it any more
+            return
+        match frame.kind:
+            case Kind.ANSWER:
+                asked.head = answer(frame.content)
+            case Kind.PIECE:
+                asked.sink(frame.content)
+            case Kind.END:
+                asked.end.set_result(frame.content)
+            case Kind.FAILED:
+                asked.end.set_exception(NoAnswer("a bug in the exporter damaged this answer; see its log"))
+            case Kind.REQUEST:
+                raise ChannelError("found a request of the watcher, wanted an answer")

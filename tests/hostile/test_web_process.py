@@ -1,0 +1,213 @@
+"""The process that faces the network dies, hangs, runs out of memory or is flooded -> the VMs are watched on."""
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import aiohttp
+import psutil
+import pytest
+
+from exporter import Exporter, Vm, client_of, exporting
+from qmp_exporter.daemon.selfstats import Selfstats
+from qmp_exporter.daemon.targets.fleet import Fleet
+from qmp_exporter.daemon.targets.trouble_watch import TroubleWatch
+from qmp_exporter.daemon.web import web_process
+from qmp_exporter.daemon.web.answers import Answers
+from qmp_exporter.daemon.web.api import JsonOfTargets
+from qmp_exporter.daemon.web.exposition import Exposition
+from qmp_exporter.daemon.web.web_process import WebOptions, WebProcess
+from qmp_exporter.simulator import Monitor, SimulatedVm
+from qmp_exporter.webserver.addresses import bound
+from waiting import awaited
+from watching import PATIENCE, connections
+
+EVENTS = 20_000
+FLOOD = 64  # clients at once
+
+
+def child_of(pid: int) -> psutil.Process:
+    """The process that serves HTTP now."""
+    (child,) = (one for one in psutil.Process(pid).children() if "qmp_exporter.web" in one.cmdline())
+    return child
+
+
+def web_of(exporter: Exporter) -> psutil.Process:
+    return child_of(exporter.process.pid)
+
+
+def sockets(pid: int) -> set[str]:
+    """Those that a process has open, by their inode."""
+    found = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(str(descriptor.readlink()))
+    return {one for one in found if one.startswith("socket:")}
+
+
+@contextlib.asynccontextmanager
+async def watched(directory: Path, *arguments: str) -> AsyncIterator[tuple[Exporter, Monitor]]:
+    async with Monitor(SimulatedVm("web01"), directory / "web01.sock") as monitor:
+        vm = Vm("web01", directory / "web01.sock")
+        async with exporting(directory, vm, arguments=arguments, complaints=True) as exporter:
+            await exporter.says("qemu_up 1")
+            yield exporter, monitor
+
+
+async def storm(monitor: Monitor) -> None:
+    """Ends when the exporter has read every event: nothing is left in the buffers of the VM."""
+    await monitor.storm(EVENTS)
+    await monitor.drain()
+
+
+@contextlib.contextmanager
+def stopped(process: psutil.Process) -> Iterator[None]:
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
+
+
+async def test_it_has_no_monitor_open_and_a_filter_that_lets_it_open_none(directory: Path) -> None:
+    async with watched(directory) as (exporter, _):
+        web = web_of(exporter)
+        shared = sockets(web.pid) & sockets(exporter.process.pid)
+        assert len(shared) == 1  # the one that listens
+        status = proc(web, "status")
+        assert "Seccomp:\t2\n" in status
+        assert "NoNewPrivs:\t1\n" in status
+        assert int(proc(web, "oom_score_adj")) == 500
+
+
+def proc(process: psutil.Process, name: str) -> str:
+    return Path(f"/proc/{process.pid}/{name}").read_text()
+
+
+async def errors(exporter: Exporter) -> float:
+    return sum((await exporter.page()).family("qemu_block_io_errors_total").values())
+
+
+async def test_it_is_killed_again_and_again_and_no_event_is_lost(directory: Path) -> None:
+    async with watched(directory) as (exporter, monitor):
+        for kills in range(1, 4):
+            web_of(exporter).kill()
+            await storm(monitor)
+            await exporter.says(f"qmp_exporter_web_process_restarts_total {kills}")
+            assert await errors(exporter) == kills * EVENTS
+        assert connections(monitor) == 1
+        assert "the web process ended; starting it again" in exporter.logged()
+
+
+async def test_while_it_is_stopped_every_event_is_read(directory: Path) -> None:
+    async with watched(directory) as (exporter, monitor):
+        with stopped(web_of(exporter)):
+            await storm(monitor)
+        assert await errors(exporter) == EVENTS
+        assert connections(monitor) == 1
+
+
+async def test_a_flood_of_scrapes_while_events_come_loses_none(directory: Path) -> None:
+    async with watched(directory) as (exporter, monitor):
+        is_over = asyncio.Event()
+
+        async def scrape() -> None:
+            while not is_over.is_set():
+                await exporter.page()
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(FLOOD):
+                group.create_task(scrape())
+            await storm(monitor)
+            is_over.set()
+        assert await errors(exporter) == EVENTS
+        assert connections(monitor) == 1
+
+
+async def test_it_ends_with_the_watcher_even_if_that_is_killed(directory: Path) -> None:
+    webs = []
+
+    async def kill() -> None:
+        async with watched(directory) as (exporter, _):
+            webs.append(web_of(exporter))
+            exporter.process.kill()
+            await exporter.process.wait()
+
+    with pytest.raises(ProcessLookupError):  # it cannot be told to end
+        await kill()
+    _, alive = psutil.wait_procs(webs, timeout=10)
+    assert not alive
+
+
+async def test_a_signal_that_is_meant_for_the_watcher_does_nothing_to_it(directory: Path) -> None:
+    async with watched(directory) as (exporter, _):
+        web = web_of(exporter)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            web.send_signal(number)
+        assert (await exporter.page())["qmp_exporter_web_process_restarts_total"] == 0
+        assert web_of(exporter).pid == web.pid
+
+
+async def test_a_web_configuration_that_has_become_wrong_ends_no_watching_and_is_read_until_it_is_good(
+    directory: Path,
+) -> None:
+    web_config = directory / "web.yml"
+    web_config.write_text("{}")
+    async with watched(directory, f"--web.config.file={web_config}") as (exporter, monitor):
+        web_config.write_text("users: 3")
+        web_of(exporter).kill()
+        await exporter.logs('status="exit 2"')
+        await storm(monitor)
+        web_config.write_text("{}")
+
+        async def is_there() -> float | None:
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                async with asyncio.timeout(1):
+                    return await errors(exporter)
+            return None
+
+        assert await awaited(is_there, exporter.logged) == EVENTS
+
+
+async def test_one_that_says_nothing_is_ended_and_started_again(
+    monkeypatch: pytest.MonkeyPatch, directory: Path
+) -> None:
+    monkeypatch.setattr(web_process, "SILENT", 1.5)
+    monkeypatch.setattr(web_process, "LOOK", 0.1)
+    await is_replaced_after(psutil.Process.suspend, directory)
+
+
+async def test_one_that_has_no_memory_left_is_started_again(directory: Path) -> None:
+    await is_replaced_after(lambda child: child.rlimit(resource.RLIMIT_DATA, (1, 1)), directory)
+
+
+async def is_replaced_after(harm: Callable[[psutil.Process], object], directory: Path) -> None:
+    stats = Selfstats()
+    fleet = Fleet(stats)
+    targets = JsonOfTargets(fleet, TroubleWatch(fleet, stats))
+    answers = Answers(fleet, Exposition(fleet, stats), targets)
+    address = f"unix:{directory}/http.sock"
+    (listener,) = await bound([address])
+    web = WebProcess(WebOptions(log_level="error"), [listener], answers, stats)
+
+    async def is_asked(client: aiohttp.ClientSession) -> None:
+        """Which it may not survive."""
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            async with asyncio.timeout(1), client.get("/metrics?padding=" + 20_000 * "x") as answer:
+                await answer.read()
+
+    with listener:
+        async with asyncio.TaskGroup() as group, client_of(address) as client:
+            running = group.create_task(web.run())
+            await web.serves.wait()
+            child = child_of(os.getpid())
+            harm(child)
+            async with asyncio.timeout(PATIENCE):
+                while not stats.values("qmp_exporter_web_process_restarts_total")[()]:
+                    await is_asked(client)
+            assert not child.is_running()
+            running.cancel()
