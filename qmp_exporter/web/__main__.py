@@ -28,7 +28,7 @@ from qmp_exporter.webserver.listen import listening
 from qmp_exporter.webserver.policy import ALLOW_ALL, Policy, rules
 
 MAX_REST: Final = 4 << 20  # bytes of a frame of the watcher: its own metrics come in one
-TELL_EVERY: Final = 1.0  # seconds
+TELL_EVERY: Final = 2.0  # seconds
 WRONG: Final = 2  # exit status: the web configuration is wrong
 NICER: Final = 5  # than the watcher, which must not wait for the processor behind a crowd of clients
 SACRIFICE: Final = 500  # of oom_score_adj, proc(5): when memory is short, this one goes and the watcher stays
@@ -77,7 +77,7 @@ async def serve(
 
 
 async def _tell(watcher: Watcher, counted: Counted) -> None:
-    """At once, which says that this serves, and then every second, which says that it is alive."""
+    """At once, which says that this serves, and then every two seconds, which says that it is alive."""
     with contextlib.suppress(NoAnswer):
         while True:
             await watcher.tell(counted.numbers())

@@ -140,7 +140,7 @@ async def _scrape_cpu(exporter: Exporter) -> tuple[float, float, int]:
 
 
 def _budgets(fleet: Fleet) -> list[Number]:
-    most = 60 + fleet.start.samples / 2 / 1024  # MiB: half a KiB for each series
+    most = 95 + fleet.start.samples / 2 / 1024  # MiB: half a KiB for each series
     rows = [Number(f"{fleet.vms:,} VMs: memory", [fleet.resident / 2**20], "MiB", most=most)]
     if fleet.vms == 500:
         rows.append(Number("500 VMs: idle", [100 * fleet.idle], "% of a core", most=3))

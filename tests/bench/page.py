@@ -1,10 +1,12 @@
 """A fleet whose VMs told everything, without sockets -> CPU per sample of its page, beside prometheus_client's.
 
-The page is made as the daemon makes it, by its own Fleet and Exposition; CPU is that of all threads of this process.
+The page is made as the daemon makes it, by its own Fleet and Exposition, and goes through a channel to what the web
+process does with it.  Both are in this process here; CPU is that of all its threads.
 """
 
 import asyncio
 import gzip
+import socket
 import time
 from collections.abc import Iterable, Iterator
 
@@ -17,6 +19,10 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.registry import Collector
 
 from qmp_exporter.catalog import CATALOG
+from qmp_exporter.channel.connection import connected
+from qmp_exporter.channel.messages import FRAME, MAX_REQUEST, Kind, header
+from qmp_exporter.channel.messages import Page as PageOf
+from qmp_exporter.channel.messages import encode as encode_message
 from qmp_exporter.config import Target
 from qmp_exporter.core.family import Query
 from qmp_exporter.core.vm import Vm
@@ -24,10 +30,16 @@ from qmp_exporter.core.wire import Event, Greeting, decode
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.sources import STATIC
+from qmp_exporter.daemon.targets.trouble_watch import TroubleWatch
+from qmp_exporter.daemon.web.answers import Answers
+from qmp_exporter.daemon.web.api import JsonOfTargets
+from qmp_exporter.daemon.web.conversation import Conversation
 from qmp_exporter.daemon.web.exposition import Exposition
 from qmp_exporter.simulator import COMMANDS, SimulatedVm, SpiceServer
 from qmp_exporter.simulator.commands import execute
 from qmp_exporter.simulator.wire import Request, encode
+from qmp_exporter.web.bodies import Bodies, Wish
+from serving import talking
 from tests.bench.scale import Scale
 from tests.bench.table import Number, numbers, ratio
 
@@ -67,15 +79,18 @@ async def run(scale: Scale) -> str:
     vms = {name: watch.vm for name, watch in fleet.watches.items()}
     polled = frozenset.union(*[_told(vm, name) for name, vm in vms.items()])
     samples = sum(len(values) for vm in vms.values() for values in vm.samples.values)
-    await exposition.page(openmetrics=False, compressed=False)
+    await exposition.refresh()
     registry = CollectorRegistry()
     registry.register(Oracle(vms))
     assert fleet.page.text() == generate_latest(registry).decode()
     assert fleet.page.text(openmetrics=True) + "# EOF\n" == generate_openmetrics(registry).decode()
-    rows = await _contest(vms, exposition, registry, polled, samples=samples, scale=scale)
-    for what, dirty in (("nothing", frozenset[int]()), ("all samples", _all())):
-        holds = [1e3 * await _held(vms, exposition, dirty) for _ in range(scale.repeats)]
-        rows.append(Number(f"event loop held, {what} changed", holds, "ms", most=50))
+    answers = Answers(fleet, exposition, JsonOfTargets(fleet, TroubleWatch(fleet, stats)))
+    async with talking(answers, stats) as watcher:
+        bodies = Bodies(watcher)
+        rows = await _contest(vms, bodies, registry, polled, samples=samples, scale=scale)
+        for what, dirty in (("nothing", frozenset[int]()), ("all samples", _all())):
+            holds = [1e3 * await _held(vms, answers, dirty) for _ in range(scale.repeats)]
+            rows.append(Number(f"the watcher's event loop held, {what} changed", holds, "ms", most=20))
     head = f"{len(vms):,} VMs, {samples:,} samples, a page of {len(fleet.page.text()) / 2**20:.1f} MiB"
     return f"{head}; text and OpenMetrics equal prometheus_client's:\n\n{numbers(rows)}"
 
@@ -128,7 +143,7 @@ def _all() -> Dirty:
 
 async def _contest(
     vms: dict[str, Vm],
-    exposition: Exposition,
+    bodies: Bodies,
     registry: CollectorRegistry,
     polled: Dirty,
     *,
@@ -151,7 +166,7 @@ async def _contest(
             for what, changed, dirty, _budget in changes:
                 _spoil(changed, dirty)
                 started = time.process_time()
-                await exposition.page(openmetrics=openmetrics, compressed=compressed)
+                await bodies.body(Wish(PageOf(openmetrics), compressed))
                 ours[what].append((time.process_time() - started) * 1e6 / samples)
             started = time.process_time()
             _library(registry, openmetrics=openmetrics, compressed=compressed)
@@ -176,14 +191,29 @@ def _library(registry: CollectorRegistry, *, openmetrics: bool, compressed: bool
     return gzip.compress(page) if compressed else page  # as prometheus_client's own HTTP server does
 
 
-async def _held(vms: dict[str, Vm], exposition: Exposition, dirty: Dirty) -> float:
-    """The longest time for which the event loop did not turn while Prometheus got a page."""
+async def _held(vms: dict[str, Vm], answers: Answers, dirty: Dirty) -> float:
+    """The longest for which a task waited for its turn while the watcher sent a page to somebody who only reads."""
     _spoil(vms, dirty)
+    ours, theirs = socket.socketpair()
     longest = 0.0
+    conversation = Conversation(await connected(ours, MAX_REQUEST), answers, lambda _numbers: None)
     async with asyncio.TaskGroup() as group:
-        page = group.create_task(exposition.page(openmetrics=True, compressed=True))
+        talk = group.create_task(conversation.run())
+        page = group.create_task(asyncio.to_thread(_read_page, theirs))
         while not page.done():
             before = time.monotonic()
             await asyncio.sleep(TICK)
             longest = max(longest, time.monotonic() - before - TICK)
+        theirs.close()
+        await talk
     return longest
+
+
+def _read_page(end: socket.socket) -> None:
+    question = encode_message(PageOf(openmetrics=True))
+    end.sendall(FRAME.pack(len(question), 1, Kind.REQUEST) + question)
+    with end.makefile("rb") as frames:
+        kind = Kind.REQUEST
+        while kind is not Kind.END:
+            length, _, kind = header(frames.read(FRAME.size), 1 << 30)
+            frames.read(length)

@@ -2,17 +2,17 @@
 
 import asyncio
 import contextlib
-import os
 import resource
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psutil
+
 from qmp_exporter.demo.qemu import dying_with_us
 
 SCHEDULED = 2  # CPUCLOCK_SCHED: nanoseconds as the scheduler counted them, not ticks
-PAGE_SIZE = os.sysconf("SC_PAGESIZE")
 STOPPED_WITHIN = 10.0  # seconds from SIGTERM on
 
 
@@ -21,12 +21,23 @@ class Process:
         self.process = process
 
     def cpu(self) -> float:
-        """Seconds of CPU that all its threads took so far, by the clock that clock_getcpuclockid(3) gives a process."""
-        return time.clock_gettime(~self.process.pid << 3 | SCHEDULED)
+        """Seconds of CPU that all its threads took so far, by the clock that clock_getcpuclockid(3) gives a process.
+
+        Those of the processes that it has started are among them.
+        """
+        return sum(time.clock_gettime(~pid << 3 | SCHEDULED) for pid in self._pids())
 
     def resident(self) -> int:
-        """Bytes of memory that it occupies."""
-        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * PAGE_SIZE
+        """Bytes of memory that it and the processes that it has started occupy; of what is shared, their part."""
+        return sum(self._proportional(pid) for pid in self._pids())
+
+    def _pids(self) -> list[int]:
+        return [self.process.pid, *(child.pid for child in psutil.Process(self.process.pid).children(recursive=True))]
+
+    @staticmethod
+    def _proportional(pid: int) -> int:
+        memory = psutil.Process(pid).memory_full_info()
+        return int(memory.pss)
 
     async def line(self) -> str:
         """The next line it writes.

@@ -176,7 +176,7 @@ async def test_a_web_configuration_that_has_become_wrong_ends_no_watching_and_is
 async def test_one_that_says_nothing_is_ended_and_started_again(
     monkeypatch: pytest.MonkeyPatch, directory: Path
 ) -> None:
-    monkeypatch.setattr(web_process, "SILENT", 1.5)
+    monkeypatch.setattr(web_process, "SILENT", 3.0)
     monkeypatch.setattr(web_process, "LOOK", 0.1)
     await is_replaced_after(psutil.Process.suspend, directory)
 

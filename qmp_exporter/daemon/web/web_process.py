@@ -26,7 +26,7 @@ from qmp_exporter.daemon.web.answers import Answers
 from qmp_exporter.daemon.web.conversation import Conversation
 
 LOOK: Final = 1.0  # seconds between two looks whether it is alive
-SILENT: Final = 30.0  # seconds after which it is not: it says something every second
+SILENT: Final = 30.0  # seconds after which it is not: it says something every two seconds
 LEAVES: Final = 3.0  # seconds in which it ends its answers when we end
 STEADY: Final = 60.0  # seconds; who lived as long has not failed at once
 WRONG: Final = 2  # its exit status when the web configuration is wrong, which it has told
