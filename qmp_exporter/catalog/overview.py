@@ -133,6 +133,7 @@ class Target(Struct, frozen=True, omit_defaults=True):
     jobs: list[Job] = []
     migration: Migration | None = None
     events: list[Event] = []
+    black_box: bool = False
 
 
 class SourceDown(Struct, frozen=True):
@@ -184,6 +185,7 @@ def target(
     *,
     troubles: Iterable[TroubleNow] = (),
     activity: Activity | None = None,
+    black_box: bool = False,
 ) -> Target:
     """Take some 20 microseconds, which 2,000 VMs must not take at one go."""
     guest, uuid, version = vm.identity
@@ -214,6 +216,7 @@ def target(
         jobs=list(_jobs(vm)),
         migration=_migration(vm),
         events=_events(vm),
+        black_box=black_box,
     )
 
 

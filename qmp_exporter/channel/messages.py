@@ -1,7 +1,7 @@
 """What the web process may ask the watcher, and what the watcher answers <-> bytes.
 
 There is nothing else between the two.  Each frame is a length, the number of the request, a kind and a content.  A
-request is one frame.  An answer is its head, its body in any number of pieces, and what ends it.
+request is one frame.  An answer is its head, its body in any number of pieces, and an end.
 """
 
 import enum
@@ -13,7 +13,7 @@ import msgspec
 FRAME: Final = struct.Struct("<IIB")  # bytes of the content, number of the request, kind
 MAX_REQUEST: Final = 64 << 10  # bytes; the header of an HTTP request, which is in it, has 32 KiB at most
 MAX_PIECE: Final = 256 << 10  # bytes of an answer at a time: more would hold the event loop
-UNDER_WAY: Final = 16  # requests at most, of any kind: one for each kind, and room for reloads
+UNDER_WAY: Final = 16  # requests at most, of any kind: a page or the JSON, and room for who reloads
 
 
 class ChannelError(ValueError):
@@ -21,16 +21,18 @@ class ChannelError(ValueError):
 
 
 class Page(msgspec.Struct, frozen=True, tag="page"):
-    """The metrics.  `known`: the version of the VMs' part that the asker has already, or -1."""
+    """The metrics; `compressed`: as gzip."""
 
     openmetrics: bool
+    compressed: bool = False
     collect: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    known: int = -1
 
 
 class Overview(msgspec.Struct, frozen=True, tag="overview"):
-    """The JSON of /api/v1/targets."""
+    """The JSON of /api/v1/targets; `compressed`: as gzip."""
+
+    compressed: bool = False
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -39,6 +41,12 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
 class Reload(msgspec.Struct, frozen=True, tag="reload"):
     """Read the configuration again."""
+
+
+class BlackBox(msgspec.Struct, frozen=True, tag="black_box"):
+    """What a VM said before its last trouble began, as a recorded session; 404 where nothing was kept."""
+
+    vm: str
 
 
 class Healthy(msgspec.Struct, frozen=True, tag="healthy"):
@@ -54,22 +62,22 @@ class Numbers(msgspec.Struct, frozen=True, tag="numbers"):
     refused: dict[str, float] = {}  # by reason
 
 
-Question = Page | Overview | Ready | Reload | Healthy
+Question = Page | Overview | BlackBox | Ready | Reload | Healthy
 Request = Question | Numbers
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The head of an answer.  `status` is one of HTTP; `version` is that of the VMs' part of a page."""
+    """The head of an answer.  `status` is one of HTTP; a body that is `compressed` is gzip."""
 
     status: int = 200
-    version: int = -1
+    compressed: bool = False
 
 
 class Kind(enum.IntEnum):
     REQUEST = 0
     ANSWER = 1
     PIECE = 2  # of the body
-    END = 3  # with what follows the body, and is no part of what `version` tells: the exporter's own metrics
+    END = 3
     FAILED = 4  # instead of the rest of the answer, because of a bug
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-LONGEST = 0.004  # seconds that the event loop is held; each turn that is given away is a flood's as well
+LONGEST = 0.005  # seconds that the event loop is held; each turn that is given away is a flood's as well
 
 
 class YieldBudget:

@@ -30,7 +30,7 @@ from qmp_exporter.webserver.policy import ALLOW_ALL, Policy, rules
 MAX_REST: Final = 4 << 20  # bytes of a frame of the watcher: its own metrics come in one
 TELL_EVERY: Final = 2.0  # seconds
 WRONG: Final = 2  # exit status: the web configuration is wrong
-NICER: Final = 5  # than the watcher, which must not wait for the processor behind a crowd of clients
+NICER: Final = 1  # than the watcher, which must not wait for the processor behind a crowd of clients
 SACRIFICE: Final = 500  # of oom_score_adj, proc(5): when memory is short, this one goes and the watcher stays
 MAX_MEMORY: Final = 768 << 20  # bytes; a crowd of clients is owed 128 MiB at most, in pages of 33 MiB for 2,000 VMs
 
@@ -60,12 +60,12 @@ async def serve(
 ) -> None:
     """Until the watcher has closed its end of the channel."""
     counted = Counted()
-    watcher = Watcher(await connected(channel, max(MAX_PIECE, MAX_REST)))
+    watcher = Watcher(await connected(channel, max(MAX_PIECE, MAX_REST)), counted.numbers)
     access = AccessControl(policy, counted)
-    app = application(watcher, counted, telemetry_path)
+    app = application(watcher, telemetry_path)
     async with listening(app, listeners, access, counted), asyncio.TaskGroup() as group:
         beside = [
-            group.create_task(_tell(watcher, counted)),
+            group.create_task(_tell(watcher)),
             group.create_task(collect_garbage(lambda: True, lambda: 0)),
         ]
         try:
@@ -76,11 +76,11 @@ async def serve(
             task.cancel()
 
 
-async def _tell(watcher: Watcher, counted: Counted) -> None:
+async def _tell(watcher: Watcher) -> None:
     """At once, which says that this serves, and then every two seconds, which says that it is alive."""
     with contextlib.suppress(NoAnswer):
         while True:
-            await watcher.tell(counted.numbers())
+            await watcher.tell_numbers()
             await asyncio.sleep(TELL_EVERY)
 
 

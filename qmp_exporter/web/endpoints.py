@@ -27,6 +27,12 @@ ENDPOINTS = (
     ),
     Endpoint(PAGE, READ, "The page for people."),
     Endpoint("/api/v1/targets", READ, "What the page shows, in JSON."),
+    Endpoint(
+        "/api/v1/black-box",
+        READ,
+        "With `?vm=NAME` what its monitor said before its last trouble began, as a recorded session that "
+        "`qmp-exporter replay` takes; addresses, paths and the VM's name are cut out. 404 where nothing was kept.",
+    ),
     Endpoint("/-/healthy", READ, "200 while the event loops of both processes turn; else 503."),
     Endpoint(
         "/-/ready",

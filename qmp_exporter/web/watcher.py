@@ -3,10 +3,10 @@
 import asyncio
 import itertools
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from qmp_exporter.channel.connection import Connection
-from qmp_exporter.channel.messages import Answer, ChannelError, Frame, Kind, Numbers, Question, answer, encode
+from qmp_exporter.channel.messages import Answer, ChannelError, Frame, Kind, Numbers, Page, Question, answer, encode
 
 PATIENCE: Final = 25.0  # seconds for an answer; a client is waited for 30 s
 
@@ -17,27 +17,22 @@ class NoAnswer(Exception):
     """The watcher does not answer, or had a bug."""
 
 
-class Said(NamedTuple):
-    """The head of an answer, and what came behind its body."""
-
-    head: Answer
-    rest: bytes
-
-
 class _Asked:
     """A question that is under way."""
 
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
         self.head = Answer()
-        self.end: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
 class Watcher:
     """Questions may be under way at the same time; of each kind the caller asks one at a time."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, numbers: Callable[[], Numbers]) -> None:
+        """`numbers`: what this process has counted so far, which a page tells."""
         self._connection = connection
+        self._numbers_now = numbers
         self._numbers = itertools.count(1)
         self._asked: dict[int, _Asked] = {}
 
@@ -57,8 +52,8 @@ class Watcher:
                 if not asked.end.done():
                     asked.end.set_exception(NoAnswer("the watcher has ended"))
 
-    async def ask(self, question: Question, sink: Sink) -> Said:
-        """The answer; its body is given to `sink`, piece by piece.
+    async def ask(self, question: Question, sink: Sink) -> Answer:
+        """The head of the answer; its body is given to `sink`, piece by piece.
 
         :raise NoAnswer: it takes too long, or was broken off: what the sink has is not all.
         """
@@ -66,18 +61,20 @@ class Watcher:
         asked = self._asked[number] = _Asked(sink)
         try:
             async with asyncio.timeout(PATIENCE):
+                if isinstance(question, Page):
+                    await self.tell_numbers()
                 await self._connection.send(number, Kind.REQUEST, encode(question))
-                rest = await asked.end
-                return Said(asked.head, rest)
+                await asked.end
+                return asked.head
         except (TimeoutError, OSError) as error:
             raise NoAnswer("the watcher does not answer") from error
         finally:
             del self._asked[number]
 
-    async def tell(self, numbers: Numbers) -> None:
+    async def tell_numbers(self) -> None:
         """:raise NoAnswer: it has ended."""
         try:
-            await self._connection.send(0, Kind.REQUEST, encode(numbers))
+            await self._connection.send(0, Kind.REQUEST, encode(self._numbers_now()))
         except OSError as error:
             raise NoAnswer("the watcher has ended") from error
 
@@ -91,7 +88,7 @@ class Watcher:
             case Kind.PIECE:
                 asked.sink(frame.content)
             case Kind.END:
-                asked.end.set_result(frame.content)
+                asked.end.set_result(None)
             case Kind.FAILED:
                 asked.end.set_exception(NoAnswer("a bug in the exporter damaged this answer; see its log"))
             case Kind.REQUEST:

@@ -38,7 +38,7 @@ from qmp_exporter.daemon.web.exposition import Exposition
 from qmp_exporter.simulator import COMMANDS, SimulatedVm, SpiceServer
 from qmp_exporter.simulator.commands import execute
 from qmp_exporter.simulator.wire import Request, encode
-from qmp_exporter.web.bodies import Bodies, Wish
+from qmp_exporter.web.shared_answers import SharedAnswers
 from serving import talking
 from tests.bench.scale import Scale
 from tests.bench.table import Number, numbers, ratio
@@ -79,15 +79,15 @@ async def run(scale: Scale) -> str:
     vms = {name: watch.vm for name, watch in fleet.watches.items()}
     polled = frozenset.union(*[_told(vm, name) for name, vm in vms.items()])
     samples = sum(len(values) for vm in vms.values() for values in vm.samples.values)
-    await exposition.refresh()
+    await fleet.refresh()
     registry = CollectorRegistry()
     registry.register(Oracle(vms))
     assert fleet.page.text() == generate_latest(registry).decode()
     assert fleet.page.text(openmetrics=True) + "# EOF\n" == generate_openmetrics(registry).decode()
     answers = Answers(fleet, exposition, JsonOfTargets(fleet, TroubleWatch(fleet, stats)))
     async with talking(answers, stats) as watcher:
-        bodies = Bodies(watcher)
-        rows = await _contest(vms, bodies, registry, polled, samples=samples, scale=scale)
+        shared = SharedAnswers(watcher)
+        rows = await _contest(vms, shared, registry, polled, samples=samples, scale=scale)
         for what, dirty in (("nothing", frozenset[int]()), ("all samples", _all())):
             holds = [1e3 * await _held(vms, answers, dirty) for _ in range(scale.repeats)]
             rows.append(Number(f"the watcher's event loop held, {what} changed", holds, "ms", most=20))
@@ -143,7 +143,7 @@ def _all() -> Dirty:
 
 async def _contest(
     vms: dict[str, Vm],
-    bodies: Bodies,
+    shared: SharedAnswers,
     registry: CollectorRegistry,
     polled: Dirty,
     *,
@@ -166,7 +166,7 @@ async def _contest(
             for what, changed, dirty, _budget in changes:
                 _spoil(changed, dirty)
                 started = time.process_time()
-                await bodies.body(Wish(PageOf(openmetrics), compressed))
+                await shared.to(PageOf(openmetrics, compressed))
                 ours[what].append((time.process_time() - started) * 1e6 / samples)
             started = time.process_time()
             _library(registry, openmetrics=openmetrics, compressed=compressed)
@@ -210,7 +210,7 @@ async def _held(vms: dict[str, Vm], answers: Answers, dirty: Dirty) -> float:
 
 
 def _read_page(end: socket.socket) -> None:
-    question = encode_message(PageOf(openmetrics=True))
+    question = encode_message(PageOf(openmetrics=True, compressed=True))
     end.sendall(FRAME.pack(len(question), 1, Kind.REQUEST) + question)
     with end.makefile("rb") as frames:
         kind = Kind.REQUEST

@@ -28,7 +28,7 @@ from qmp_exporter.channel.messages import (
 NAMES = st.dictionaries(st.text(max_size=9), st.floats(allow_nan=False), max_size=3)
 LISTS = st.lists(st.text(max_size=9), max_size=3).map(tuple)
 REQUESTS = st.one_of(
-    st.builds(Page, st.booleans(), LISTS, LISTS, st.integers(-1, 2**40)),
+    st.builds(Page, st.booleans(), st.booleans(), LISTS, LISTS),
     st.sampled_from([Overview(), Ready(), Reload(), Healthy()]),
     st.builds(Numbers, st.floats(allow_nan=False), NAMES, NAMES, NAMES),
 )
@@ -39,7 +39,7 @@ def test_a_request_arrives_as_it_was_sent(sent) -> None:
     assert request(Frame(1, Kind.REQUEST, encode(sent))) == sent
 
 
-@given(st.builds(Answer, st.integers(100, 599), st.integers(-1, 2**40)))
+@given(st.builds(Answer, st.integers(100, 599), st.booleans()))
 def test_an_answer_arrives_as_it_was_sent(sent) -> None:
     assert answer(encode(sent)) == sent
 

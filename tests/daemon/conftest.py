@@ -76,9 +76,9 @@ async def serve() -> AsyncIterator[Serve]:
             fleet.want(STATIC, (replace(target, poll_interval=NEVER) for target in targets))
             targets_json = JsonOfTargets(fleet, TroubleWatch(fleet, stats))
             answers = Answers(fleet, Exposition(fleet, stats), targets_json, reload)
-            watcher = await served.enter_async_context(talking(answers, stats))
             counted = Counted()
-            app = application(watcher, counted, path)
+            watcher = await served.enter_async_context(talking(answers, stats, counted.numbers))
+            app = application(watcher, path)
             (listener,) = await bound(["127.0.0.1:0"])
             await served.enter_async_context(listening(app, [listener], AccessControl(ALLOW_ALL, counted), counted))
             if watch:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import aiohttp
 
 from qmp_exporter.channel.connection import connected
-from qmp_exporter.channel.messages import MAX_PIECE, MAX_REQUEST
+from qmp_exporter.channel.messages import MAX_PIECE, MAX_REQUEST, Numbers
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.web.answers import Answers
@@ -34,11 +34,13 @@ Serve = Callable[..., Awaitable[Server]]
 
 
 @contextlib.asynccontextmanager
-async def talking(answers: Answers, stats: Selfstats) -> AsyncIterator[Watcher]:
+async def talking(
+    answers: Answers, stats: Selfstats, numbers: Callable[[], Numbers] = Numbers
+) -> AsyncIterator[Watcher]:
     """What asks for these answers, through a real channel."""
     ours, theirs = socket.socketpair()
     conversation = Conversation(await connected(ours, MAX_REQUEST), answers, stats.told_by_web)
-    watcher = Watcher(await connected(theirs, MAX_PIECE))
+    watcher = Watcher(await connected(theirs, MAX_PIECE), numbers)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(conversation.run()), group.create_task(watcher.run())]
         yield watcher

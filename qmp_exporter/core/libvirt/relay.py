@@ -44,6 +44,29 @@ def event(told: MonitorEvent) -> Event:
     return Event(told.name, Raw(told.details) if told.details else NO_DATA, told.at)
 
 
+def event_line(told: MonitorEvent) -> bytes:
+    """As QEMU has said it, for who keeps what was said."""
+    seconds, rest = divmod(told.at, 1)
+    data = b', "data": ' + told.details if told.details else b""
+    stamp = b'{"timestamp": {"seconds": %d, "microseconds": %d}' % (seconds, rest * 1e6)
+    return b'%s, "event": %s%s}\n' % (stamp, _encode(told.name), data)
+
+
+def question_line(query: Query, arguments: bytes, number: int) -> bytes:
+    """A query as a client of QEMU sends it."""
+    rest = b', "arguments": ' + arguments if arguments else b""
+    return b'{"execute": "%s", "id": %d%s}\n' % (query.command.encode(), number, rest)
+
+
+def answer_line(told: Message, number: int) -> bytes:
+    """What `answer` has made of libvirt's reply, as QEMU has said it to that query."""
+    if not isinstance(told, Answer):
+        return b""
+    if told.value is None:
+        return b'{"error": {"class": %s, "desc": ""}, "id": %d}\n' % (_encode(told.error), number)
+    return b'{"return": %s, "id": %d}\n' % (bytes(told.value), number)
+
+
 def monitor_command(domain: Domain, query: Query, arguments: bytes) -> bytes:
     """The arguments of MONITOR_COMMAND.  One with an id libvirt refuses."""
     rest = b', "arguments": ' + arguments if arguments else b""

@@ -25,7 +25,7 @@ from qmp_exporter.core.protocol import Answer, Message, NotAllowed, StateHint
 from qmp_exporter.core.query_scheduler import QUERY_COMMANDS
 from qmp_exporter.core.wire import BadMessage, Greeting
 from qmp_exporter.daemon.libvirt.connection import Connection
-from qmp_exporter.daemon.monitor.link import Unreachable
+from qmp_exporter.daemon.monitor.link import Note, Unreachable, forget
 
 FRESH: Final = 1.0  # seconds for which it holds that libvirt does not wait for QEMU
 WAITED_TOO_LONG: Final = 1.0  # seconds that libvirt has waited for QEMU, after which it is not asked anything
@@ -62,6 +62,7 @@ class DomainLink:
         self._receive: Callable[[Sequence[Message]], None] | None = None
         self._wake: Callable[[], None] = lambda: None
         self._early: list[Message] = []  # events, until somebody listens
+        self.note: Note = forget  # what is said and asked
 
     # --- for the watch
 
@@ -112,6 +113,7 @@ class DomainLink:
     # --- for the one who has the connection
 
     def hear(self, events: Sequence[MonitorEvent]) -> None:
+        self.note("qemu", b"".join(map(relay.event_line, events)))
         self._deliver([relay.event(one) for one in events])
 
     def ends(self, end: End | None) -> None:
@@ -191,6 +193,7 @@ class CommandLink(DomainLink):
         self._slots = slots
         self._wanted: tuple[Query, bytes, float] | None = None  # with its arguments, and when it was asked
         self._called: _Called | None = None
+        self._calls = 0
         self._fresh_until = float("-inf")
         self._is_looking = False
         self._again: asyncio.TimerHandle | None = None
@@ -271,6 +274,8 @@ class CommandLink(DomainLink):
 
     def _call(self, query: Query, arguments: bytes, asked_at: float) -> None:
         self._called, self._wanted = _Called(query, asked_at, time.monotonic()), None
+        self._calls += 1
+        self.note("client", relay.question_line(query, arguments, self._calls))
         arguments = relay.monitor_command(self.domain, query, arguments)
         self._connection.call(Procedure.MONITOR_COMMAND, arguments, self._answer_came)
 
@@ -282,6 +287,7 @@ class CommandLink(DomainLink):
         if self._wanted is None:
             self._slots.give_back(self)
         message = relay.answer(query, answer, took)
+        self.note("qemu", relay.answer_line(message, self._calls))
         if query is QUERY_VERSION:
             self._settle_version(message)
         else:

@@ -56,6 +56,7 @@ class LibvirtWatch(Watch):
     async def _run_of(self, link: DomainLink) -> None:
         """One run of the domain, or as much of it as libvirt tells."""
         self.session = self._new_session()
+        link.note = self.recorder.note
         greeting = await link.open()
         early = link.attach(lambda messages: self._receive(link, messages), self._wake.set)
         self._note(self.session.receive([*early, greeting], time.time(), time.monotonic()))

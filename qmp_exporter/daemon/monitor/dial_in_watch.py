@@ -38,6 +38,7 @@ class DialInWatch(Watch):
     def _take(self, call: InboundConnection) -> None:
         """Hear what the VM has said since it dialled in, and from here on all that it says."""
         self.session = self._new_session()
+        call.link.note = self.recorder.note
         said = call.attach(
             self._dispatch.allowed,
             self._shared.line_bytes,

@@ -17,6 +17,7 @@ from typing import cast
 
 from qemu.qmp import ConnectError, QMPClient, Runstate
 
+from qmp_exporter.core.black_box import Sender
 from qmp_exporter.core.family import Query
 from qmp_exporter.core.protocol import GREETING_DEADLINE, Message, Protocol, Refusal
 
@@ -32,6 +33,8 @@ ROUND = 4 * 1024 * 1024  # bytes that are read of all of them, roughly, before t
 
 Address = str | tuple[str, int] | socket.socket
 
+Note = Callable[[Sender, bytes], None]
+
 STEP = b"."  # in the reader: a chunk came, so that the handshake may have got further
 
 _STATES = {
@@ -43,6 +46,10 @@ _STATES = {
     errno.EINVAL: ("busy", "other clients wait for the monitor already"),
     errno.EAGAIN: ("busy", "other clients wait for the monitor already"),
 }
+
+
+def forget(_sender: Sender, _content: bytes) -> None:
+    """Nobody wants to know it."""
 
 
 class Unreachable(Exception):
@@ -91,7 +98,7 @@ class Link(QMPClient):
     """
 
     # Beside the attributes of the library's: of more than 30, Python would keep the names for each VM again, 1.5 KiB.
-    __slots__ = ("_address", "_closing", "_connected", "_deadline", "_ended", "error", "protocol", "receive")
+    __slots__ = ("_address", "_closing", "_connected", "_deadline", "_ended", "error", "note", "protocol", "receive")
 
     def __init__(
         self,
@@ -110,6 +117,7 @@ class Link(QMPClient):
         self._closing: asyncio.Task[None] | None = None
         self.protocol = protocol
         self.receive = receive
+        self.note: Note = forget  # what goes over the wire
         self.error: BaseException | None = None  # that ended the session; known when it is closed
 
     # --- for the owner
@@ -212,6 +220,7 @@ class Link(QMPClient):
         """A chunk was read.  The one who waits on the reader gets what is raised here: a refusal, or a bug of ours."""
         reader = cast("asyncio.StreamReader", self._reader)
         was_open = self.protocol.is_open
+        self.note("qemu", chunk)
         try:
             messages = self.protocol.receive(chunk, time.monotonic())
             if not was_open:
@@ -230,6 +239,7 @@ class Link(QMPClient):
     def _flush(self) -> None:
         if self._writer is not None and (unsent := self.protocol.take_bytes_to_send()):
             self._writer.write(unsent)
+            self.note("client", unsent)
 
     def _silent(self) -> Unreachable:
         if not self._connected:

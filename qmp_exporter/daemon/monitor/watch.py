@@ -12,6 +12,7 @@ from qmp_exporter.catalog.vm import RUN_STATE
 from qmp_exporter.config import Target
 from qmp_exporter.core.activity import Activity
 from qmp_exporter.core.backoff import LONGEST, delay, least_delay
+from qmp_exporter.core.black_box import BlackBox, Recorder
 from qmp_exporter.core.budget import Budget
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.event_log import Entry
@@ -81,6 +82,7 @@ class Shared:
         self.files = SocketFiles()
         self.sockets = UnixSockets()
         self.news: News[Watch] = News()
+        self.black_box = BlackBox()
 
 
 class Watch:
@@ -115,6 +117,7 @@ class Watch:
         self._process_exit: ProcessExit | None = None  # of the process of this session
         self._afterwards = asyncio.TaskGroup()
         self._said_limited = False
+        self.recorder = Recorder(self._shared.black_box, time.monotonic)
         self._was_announced = False  # the end of the last session
         self._waits_since: float | None = None  # said, and not yet that it is over
         self._told_events: dict[Entry, float] = {}  # how many of each
@@ -128,6 +131,8 @@ class Watch:
     def look_for_troubles(self, now: float, at: float) -> bool:
         """`now` on a clock that never jumps, `at` in seconds since the epoch.  Whether one began or is over."""
         change = self.troubles.look(now, at)
+        if change.began:
+            self.recorder.keep()
         tell(self._log, change, at)
         self.activity.note(self.vm.values, now)
         return bool(change.began or change.over)
@@ -165,6 +170,7 @@ class Watch:
                     receive=lambda messages: self._receive(link, messages),
                     ended=self._wake.set,
                 )
+                link.note = self.recorder.note
                 await link.open()
         except Unreachable as failure:
             self.session.end(time.time())

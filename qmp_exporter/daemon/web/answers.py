@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from qmp_exporter.channel.messages import Answer, Healthy, Overview, Page, Question, Ready
+from qmp_exporter.channel.messages import Answer, BlackBox, Healthy, Overview, Page, Question, Ready
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.web.api import JsonOfTargets
 from qmp_exporter.daemon.web.exposition import Exposition, selection
@@ -12,11 +12,10 @@ Reload = Callable[[], Awaitable[Sequence[str]]]
 
 
 class Reply(NamedTuple):
-    """An answer as it is sent: its head, its body, as a whole or in parts, and what ends it, which is made last."""
+    """An answer as it is sent: its head, and its body, as a whole or in parts."""
 
     head: Answer
     body: bytes | AsyncIterator[bytes]
-    rest: Callable[[], bytes] = bytes
 
 
 class Answers:
@@ -34,7 +33,10 @@ class Answers:
             case Page():
                 return await self._page(question)
             case Overview():
-                return _said(200, await self._targets.body())
+                body = await self._targets.body(compressed=question.compressed)
+                return Reply(Answer(compressed=question.compressed), body)
+            case BlackBox():
+                return self._black_box(question.vm)
             case Ready():
                 return self._ready()
             case Healthy():
@@ -46,10 +48,17 @@ class Answers:
             wanted = selection(question.collect, question.exclude)
         except ValueError as error:
             return _said(400, f"{error}\n".encode())
-        version = await self._exposition.refresh()
-        own, openmetrics = self._exposition.own, question.openmetrics
-        parts = b"" if question.known == version else self._exposition.parts(wanted, openmetrics=openmetrics)
-        return Reply(Answer(200, version), parts, lambda: own(wanted, openmetrics=openmetrics))
+        if not question.compressed:
+            return Reply(Answer(), self._exposition.page(wanted, openmetrics=question.openmetrics))
+        packed = await self._exposition.packed(wanted, openmetrics=question.openmetrics)
+        return Reply(Answer(compressed=True), packed)
+
+    def _black_box(self, vm: str) -> Reply:
+        watch = self._fleet.watches.get(vm)
+        if watch is None or not watch.recorder.has_kept:
+            return _said(404, b"nothing was kept of this VM: no trouble has begun since the exporter was started\n")
+        guest, uuid, version = watch.vm.identity
+        return _said(200, watch.recorder.recording(version, (watch.target.name, guest, uuid)))
 
     def _ready(self) -> Reply:
         reasons = [] if self._fleet.ready else ["not every target was tried yet"]

@@ -4,11 +4,14 @@ import asyncio
 import socket
 import time
 
+from isal import igzip
+
 from qmp_exporter import __version__
 from qmp_exporter.catalog import overview
 from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.trouble_watch import TroubleWatch
+from qmp_exporter.daemon.web.exposition import LEVEL
 from qmp_exporter.runtime.cooperative import YieldBudget
 
 FRESH = 1.0  # seconds that an answer is good for; 2,000 VMs take 0.05 s of CPU
@@ -23,14 +26,16 @@ class JsonOfTargets:
         self._host = socket.gethostname()
         self._lock = asyncio.Lock()
         self._made_at = float("-inf")
-        self._made = b""
+        self._plain = self._packed = b""
 
-    async def body(self) -> bytes:
+    async def body(self, *, compressed: bool) -> bytes:
         async with self._lock:
             if time.monotonic() - self._made_at >= FRESH:
-                self._made = await self._make()
+                self._plain, self._packed = await self._make(), b""
                 self._made_at = time.monotonic()
-        return self._made
+            if compressed and not self._packed:
+                self._packed = igzip.compress(self._plain, LEVEL)  # a millisecond, at 2,000 VMs
+        return self._packed if compressed else self._plain
 
     async def _make(self) -> bytes:
         targets = []
@@ -49,7 +54,14 @@ def _target(watch: Watch, host: str) -> overview.Target:
     named = {"vm": target.name, "instance": host}
     troubles = [overview.trouble(one, named) for one in watch.troubles.standing]
     return overview.target(
-        watch.vm, target.name, target.socket, target.labels, monitor, troubles=troubles, activity=_activity(watch)
+        watch.vm,
+        target.name,
+        target.socket,
+        target.labels,
+        monitor,
+        troubles=troubles,
+        activity=_activity(watch),
+        black_box=watch.recorder.has_kept,
     )
 
 

@@ -27,8 +27,8 @@ from qmp_exporter.channel.messages import (
 from qmp_exporter.daemon.web.answers import Answers, Reply
 from qmp_exporter.runtime.bucket import Bucket
 
-EVERY: Final = 0.005  # seconds between two questions in the long run; a crowd shares its pages in the web process
-BURST: Final = 50  # questions
+EVERY: Final = 0.002  # seconds between two requests in the long run; a crowd shares its pages in the web process
+BURST: Final = 100  # requests
 
 log = structlog.get_logger()
 
@@ -67,12 +67,12 @@ class Conversation:
         if isinstance(message, Numbers):
             self._tell(message)
             self.serves.set()
-            return
-        if len(self._under_way) >= UNDER_WAY:
+        elif len(self._under_way) >= UNDER_WAY:
             raise ChannelError(f"found one more question, wanted {UNDER_WAY} under way at most")
-        task = asyncio.get_running_loop().create_task(self._answer(frame.number, message))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        else:
+            task = asyncio.get_running_loop().create_task(self._answer(frame.number, message))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
         while not bucket.take(time.monotonic()):  # noqa: ASYNC110  what is waited for is time
             await asyncio.sleep(EVERY)
 
@@ -92,7 +92,7 @@ class Conversation:
         await self._connection.send(number, Kind.ANSWER, encode(reply.head))
         async for piece in _pieces(reply.body):
             await self._connection.send(number, Kind.PIECE, piece)
-        await self._connection.send(number, Kind.END, reply.rest())
+        await self._connection.send(number, Kind.END, b"")
 
 
 async def _pieces(body: bytes | AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -36,7 +36,7 @@ async def write_pages(path: Path, exposition: Exposition, is_ready: Callable[[],
     complained = ""
     try:
         while True:
-            page = await _page(exposition)
+            page = b"".join([part async for part in exposition.page()])
             try:
                 await calls.run(str(path), partial(_replace, path, page))
             except OSError as error:
@@ -50,11 +50,6 @@ async def write_pages(path: Path, exposition: Exposition, is_ready: Callable[[],
     finally:
         with contextlib.suppress(OSError):
             await calls.run(str(path), partial(path.unlink, missing_ok=True))
-
-
-async def _page(exposition: Exposition) -> bytes:
-    await exposition.refresh()
-    return b"".join([*[part async for part in exposition.parts()], exposition.own()])
 
 
 def _replace(path: Path, page: bytes) -> None:

@@ -18,6 +18,7 @@ from qmp_exporter.core.family import Query
 from qmp_exporter.core.libvirt import conversation, wire
 from qmp_exporter.core.libvirt.slots import Slots
 from qmp_exporter.core.protocol import NotAllowed
+from qmp_exporter.core.replay import replay
 from qmp_exporter.daemon.host.qemu_processes import QemuProcess
 from qmp_exporter.daemon.libvirt import domain_link
 from qmp_exporter.daemon.libvirt.connection import Connection
@@ -205,6 +206,21 @@ async def test_with_commands_qemu_answers_as_on_a_monitor_of_our_own(exporter, w
     assert web01.asked[:2] == ["query-version", "query-commands"]
 
 
+async def test_what_qemu_said_before_a_fault_is_kept_as_on_a_monitor_of_our_own(exporter, daemon, web01):
+    exporter.watches(commands=True)
+    await exporter.says('qemu_up{vm="web01"}')
+    error = {"device": "virtio0", "operation": "write", "action": "report", "nospace": True}
+    daemon.event(web01, "BLOCK_IO_ERROR", error)
+    labels = 'action="report",device="virtio0",operation="write",vm="web01"'
+    await exporter.says(f"qemu_block_io_errors_total{{{labels}}}")
+    watch = exporter.fleet.watches["web01"]
+    watch.recorder.keep()
+    replayed = replay(CATALOG, watch.recorder.recording("7.2.22", ("web01", web01.uuid)).splitlines()).vm
+    assert dict(replayed.values("qemu_block_io_errors_total")) == {("report", "virtio0", "write"): 1}
+    assert replayed.values("qemu_vm_running") == watch.vm.values("qemu_vm_running")
+
+
+@pytest.mark.usefixtures("daemon")
 async def test_one_query_of_a_vm_and_four_of_all_are_under_way(exporter):
     domains = [Domain(f"vm{number}", id=number, answers=dict(ANSWERS)) for number in range(1, 31)]
     async with Libvirtd(exporter.path, *domains) as daemon:

@@ -87,7 +87,7 @@ async def test_a_vm_that_is_paused_by_order_is_no_trouble(
 async def test_the_api_tells_it_with_what_to_do(fleet: Running, monitor: Monitor, troubles: TroubleWatch) -> None:
     disk = await stopped_on_an_error(fleet, monitor)
     await troubles.look()
-    data = json.loads(await JsonOfTargets(fleet, troubles).body())["data"]
+    data = json.loads(await JsonOfTargets(fleet, troubles).body(compressed=False))["data"]
     (trouble,) = data["targets"][0]["troubles"]
     assert (trouble["alert"], trouble["severity"]) == ("QEMUVMStoppedOnIOError", "critical")
     assert (trouble["what"], trouble["detail"]) == ("stopped on an I/O error", f"{disk}: write")
@@ -104,7 +104,7 @@ async def test_what_is_wrong_with_the_exporter_itself_is_told_beside_the_vms(
     fleet.stats.web_config_successful.set(1)
     fleet.stats.reload_successful.set(0)
     await troubles.look()
-    data = json.loads(await JsonOfTargets(fleet, troubles).body())["data"]
+    data = json.loads(await JsonOfTargets(fleet, troubles).body(compressed=False))["data"]
     assert {trouble["alert"] for trouble in data["troubles"]} == {
         "QMPExporterLibvirtUnreachable",
         "QMPExporterConfigBad",
