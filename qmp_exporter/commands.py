@@ -155,7 +155,7 @@ def show_demo(options: argparse.Namespace) -> int:
     async def watch() -> None:
         async with embedded_vms(random.Random()) as vms:  # noqa: S311  chance, not secrets
             wanted = _options(options)
-            address = wanted.addresses[0]
+            address = (*wanted.addresses, DEFAULT_ADDRESS)[0]
             url = f"http://{'localhost' if address.startswith(':') else ''}{address}"
             config = Config(
                 tuple(Target(name, socket, poll_interval=DEMO_POLL) for name, socket in vms.sockets.items())
@@ -195,7 +195,7 @@ def _is_good(web_config: Path | None) -> bool:
 
 def _options(options: argparse.Namespace) -> Options:
     return Options(
-        tuple(options.addresses or (DEFAULT_ADDRESS,)),
+        tuple(options.addresses or ()),
         WebOptions(options.path, options.web_config, options.level, options.format),
         options.lifecycle,
         options.systemd_socket,

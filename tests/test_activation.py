@@ -67,9 +67,9 @@ def test_systemd_starts_it_with_the_first_connection(directory: Path, config: st
 
 def test_a_socket_that_was_passed_is_answered_on_and_outlives_the_exporter(config: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        for _ in range(2):  # the second one, as after a restart
+        for exporter in (EXPORTER, EXPORTER[:-1]):  # the second one, as after a restart, does not ask for it
             with subprocess.Popen(
-                ["/bin/sh", "-c", PASSING, "sh", *EXPORTER, config],
+                ["/bin/sh", "-c", PASSING, "sh", *exporter, config],
                 stdin=listener,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -77,6 +77,26 @@ def test_a_socket_that_was_passed_is_answered_on_and_outlives_the_exporter(confi
                 assert "200 OK" in answer(listener.getsockname())
                 said = ended(process)
             assert f"addresses=127.0.0.1:{listener.getsockname()[1]}" in said
+
+
+def test_an_address_that_is_asked_for_is_taken_and_not_the_socket_that_was_passed(directory: Path, config: str) -> None:
+    path = directory / "http.sock"
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        subprocess.Popen(
+            ["/bin/sh", "-c", PASSING, "sh", *EXPORTER[:-1], config, f"--web.listen-address=unix:{path}"],
+            stdin=listener,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        try:
+            while not path.is_socket():
+                assert process.poll() is None
+            assert "200 OK" in answer(str(path))
+            assert f"addresses=unix:{path}" in ended(process)
+        finally:
+            process.kill()
 
 
 def refused(passed: IO[str] | socket.socket, config: str) -> subprocess.CompletedProcess[str]:

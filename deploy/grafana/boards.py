@@ -371,9 +371,23 @@ EXPORTER = Board(
         ),
         "The exporter": (
             lines(
-                "CPU", "CPUs that it uses.", "short", {"{{instance}}": f"rate(process_cpu_seconds_total{{%H}}[{TIME}])"}
+                "CPU",
+                "CPUs that its two processes use.",
+                "short",
+                {
+                    "{{instance}} watcher": f"rate(process_cpu_seconds_total{{%H}}[{TIME}])",
+                    "{{instance}} web": f"rate(qmp_exporter_web_process_cpu_seconds_total{{%H}}[{TIME}])",
+                },
             ),
-            lines("Memory", "Resident.", "bytes", {"{{instance}}": "process_resident_memory_bytes{%H}"}),
+            lines(
+                "Memory",
+                "Resident.",
+                "bytes",
+                {
+                    "{{instance}} watcher": "process_resident_memory_bytes{%H}",
+                    "{{instance}} web": "qmp_exporter_web_process_resident_memory_bytes{%H}",
+                },
+            ),
             lines(
                 "Time of a page",
                 "Without its compression.",

@@ -5,6 +5,7 @@ import contextlib
 import gc
 import resource
 import signal
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine
@@ -42,10 +43,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Options:
-    addresses: tuple[str, ...] = (DEFAULT_ADDRESS,)
+    addresses: tuple[str, ...] = ()  # none: what the service manager passes, else DEFAULT_ADDRESS
     web: WebOptions = field(default_factory=WebOptions)
     lifecycle: bool = False  # whether a request may reload the configuration
-    systemd_socket: bool = False  # listen on what the service manager passes, not on the addresses
+    systemd_socket: bool = False  # the service manager has to pass sockets, and the addresses are not for us
     log_events: bool = False
     textfile: Path | None = None  # where the page is written, too
 
@@ -81,10 +82,9 @@ async def run(
     answers = Answers(fleet, exposition, JsonOfTargets(fleet, troubles), on_request)
     textfile = (partial(write_pages, options.textfile, exposition, lambda: fleet.ready),) if options.textfile else ()
     with contextlib.ExitStack() as opened:
-        listeners = systemd.inherited() if options.systemd_socket else await bound(options.addresses)
+        listeners, addresses = await _listeners(options)
         for listener in listeners:
             opened.enter_context(listener)
-        addresses = " ".join(map(named, listeners)) if options.systemd_socket else " ".join(options.addresses)
         web = WebProcess(options.web, listeners, answers, stats)
 
         async def say_ready() -> None:
@@ -111,6 +111,15 @@ async def run(
             systemd.notify("STOPPING=1")
     gc.freeze()  # the interpreter looks through all that is left before it ends: 2 s for 2,000 VMs
     log.info("stopped")
+
+
+async def _listeners(options: Options) -> tuple[list[socket.socket], str]:
+    """And what they are called."""
+    if options.systemd_socket or (not options.addresses and systemd.passes_sockets()):
+        listeners = systemd.inherited()
+        return listeners, " ".join(map(named, listeners))
+    addresses = options.addresses or (DEFAULT_ADDRESS,)
+    return await bound(addresses), " ".join(addresses)
 
 
 async def _until(stop: asyncio.Event, *tasks_of: Callable[[], Coroutine[None, None, None]]) -> None:

@@ -11,6 +11,11 @@ class ActivationError(ValueError):
     """What was passed is not what was meant to be."""
 
 
+def passes_sockets() -> bool:
+    """Whether any were passed to this process."""
+    return os.environ.get("LISTEN_PID", "") == str(os.getpid())
+
+
 def inherited() -> list[socket.socket]:
     """The listening sockets that were passed to this process.
 

@@ -140,6 +140,27 @@ def machine(bare: Machine, packages: Packages) -> Machine:
     return bare
 
 
+@pytest.fixture
+def offline(machine: Machine) -> Machine:
+    """Without any network, as the manual of deployment shows."""
+    (steps,) = steps_with("no-network.conf")
+    machine.run("sh", "-euc", steps)
+    return machine
+
+
+@pytest.fixture
+def either(request: pytest.FixtureRequest, packages: Packages) -> Machine:
+    """With the network of the host on one Debian and without any on the other, so that each costs one boot."""
+    chosen: Machine = request.getfixturevalue("machine" if packages.release == "bookworm" else "offline")
+    return chosen
+
+
+def steps_with(words: str) -> list[str]:
+    """What the manual of deployment has to be typed."""
+    shipped = (ROOT / "deploy/README.md").read_text()
+    return [text for text in re.findall(r"```sh\n(.*?)```", shipped, re.DOTALL) if words in text]
+
+
 async def simulate(machine: Machine, vms: int) -> None:
     """-> when there are VMs with monitors in /run/qmp, made by another user as QEMU would make them"""
     simulator = ("/usr/lib/qmp-exporter/bin/python3", "-I", "-m", "qmp_exporter.simulator", "--dir", "/run/qmp")
@@ -204,6 +225,15 @@ async def test_it_finds_monitors_that_come_and_reaches_them_through_its_sandbox(
     assert machine.complaints() == ""
 
 
+async def test_it_does_the_same_without_any_network(offline: Machine):
+    await simulate(offline, 1)
+    await shown(offline, UP)
+    (pid,) = offline.state("MainPID")
+    interfaces = offline.run("nsenter", f"--target={pid}", "--net", "cat", "/proc/self/net/dev").splitlines()[2:]
+    assert [line.split(":")[0].strip() for line in interfaces] == ["lo"]
+    assert offline.complaints() == ""
+
+
 async def test_what_goes_wrong_is_found_by_its_priority(machine: Machine):
     watch(machine, 1)
     machine.run("systemctl", "restart", SERVICE)
@@ -261,7 +291,8 @@ async def test_a_fleet_fits_its_limits_and_is_left_within_five_seconds(machine: 
     assert int(peak) << 10 < int(most)
 
 
-async def test_a_reload_takes_what_is_new_without_a_new_process(machine: Machine):
+async def test_a_reload_takes_what_is_new_without_a_new_process(either: Machine):
+    machine = either
     await simulate(machine, 1)
     (before,) = machine.state("MainPID")
     watch(machine, 1)
@@ -307,7 +338,8 @@ async def test_a_reload_to_a_socket_that_cannot_be_made_fails_and_says_why_until
     machine.run("qmp-exporter", "check-config", "--strict", CONFIG)
 
 
-async def test_vms_of_another_user_dial_in_by_their_group_as_the_page_about_libvirt_says(machine: Machine):
+async def test_vms_of_another_user_dial_in_by_their_group_as_the_page_about_libvirt_says(either: Machine):
+    machine = either
     page = (ROOT / "docs/quickstart-libvirt.md").read_text()
     (config,) = (text for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "listen:" in text)
     (commands,) = (text for text in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "dial-in.conf" in text)
@@ -323,7 +355,8 @@ async def test_vms_of_another_user_dial_in_by_their_group_as_the_page_about_libv
     assert machine.complaints() == ""
 
 
-async def test_the_domains_of_a_libvirt_are_heard_inside_the_unit_as_the_page_about_libvirt_says(machine: Machine):
+async def test_the_domains_of_a_libvirt_are_heard_inside_the_unit_as_the_page_about_libvirt_says(either: Machine):
+    machine = either
     page = (ROOT / "docs/quickstart-libvirt.md").read_text()
     config, with_commands = (text for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "libvirt:" in text)
     (steps,) = (text for text in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "libvirt.conf" in text)
@@ -352,7 +385,8 @@ async def test_the_domains_of_a_libvirt_are_heard_inside_the_unit_as_the_page_ab
     await awaited(told, machine.journal)
 
 
-async def test_the_monitors_of_proxmox_are_visited_inside_the_unit_as_the_page_about_proxmox_says(machine: Machine):
+async def test_the_monitors_of_proxmox_are_visited_inside_the_unit_as_the_page_about_proxmox_says(either: Machine):
+    machine = either
     page = (ROOT / "docs/quickstart-proxmox.md").read_text()
     (config,) = (text for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "visit:" in text)
     (steps,) = (text for text in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "proxmox.conf" in text)
@@ -371,8 +405,7 @@ async def test_the_monitors_of_proxmox_are_visited_inside_the_unit_as_the_page_a
 
 
 async def test_the_metrics_are_written_for_node_exporter_as_the_manual_of_deployment_shows(machine: Machine):
-    shipped = (ROOT / "deploy/README.md").read_text()
-    (steps,) = (text for text in re.findall(r"```sh\n(.*?)```", shipped, re.DOTALL) if "--output.textfile" in text)
+    (steps,) = steps_with("--output.textfile")
     await simulate(machine, 1)
     machine.run("mkdir", "-p", "/var/lib/prometheus/node-exporter")
     machine.run("sh", "-euc", steps)
@@ -404,7 +437,8 @@ def test_the_socket_unit_holds_the_port_while_the_service_is_away(machine: Machi
     assert machine.complaints() == ""
 
 
-def test_secrets_of_root_reach_it_as_credentials_as_the_manual_of_deployment_shows(machine: Machine):
+def test_secrets_of_root_reach_it_as_credentials_as_the_manual_of_deployment_shows(either: Machine):
+    machine = either
     shipped = (ROOT / "deploy/README.md").read_text()
     (drop_in,) = re.findall(r"```ini\n# /etc/(\S+)\n(.*?)```", shipped, re.DOTALL)
     hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()

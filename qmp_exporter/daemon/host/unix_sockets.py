@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from qmp_exporter.core.unix_sockets import Crowd, crowds
-from qmp_exporter.daemon.host.files import content
+from qmp_exporter.runtime.unix_tables import unix_tables
 
 HOLDS: Final = 0.02  # seconds for which one reading answers all who ask: those whose polls fall into one slot
 
@@ -19,7 +19,7 @@ class UnixSockets:
         self._by_name: Mapping[str, list[tuple[str, Crowd]]] = {}
 
     def is_free(self, path: str) -> bool | None:
-        """None where nobody listens there, as far as this network namespace shows."""
+        """None where nobody listens there, as far as our network namespace and that of init show."""
         self._read_again()
         real = os.path.realpath(path)
         same = [crowd for other, crowd in self._by_name.get(_name(real), ()) if os.path.realpath(other) == real]
@@ -32,8 +32,9 @@ class UnixSockets:
         if now - self._read_at < HOLDS:
             return
         by_name: dict[str, list[tuple[str, Crowd]]] = {}
-        for path, crowd in crowds((content("/proc/net/unix") or b"").decode(errors="replace")).items():
-            by_name.setdefault(_name(path), []).append((path, crowd))
+        for table in unix_tables():
+            for path, crowd in crowds(table.decode(errors="replace")).items():
+                by_name.setdefault(_name(path), []).append((path, crowd))
         self._by_name, self._read_at = by_name, now
 
 
