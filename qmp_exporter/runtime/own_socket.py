@@ -1,54 +1,60 @@
 """A path, a mode and a group -> a socket of ours that listens there, and whose file goes when it does."""
 
-import contextlib
 import errno
 import grp
 import os
 import socket
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from qmp_exporter.runtime.unix_tables import unix_tables
 
 BACKLOG = 128  # connections that wait until they are accepted; QEMU tries again in a second
 ACCEPTS = b"00010000"  # proc(5): the flag of a socket in /proc/net/unix that is listened to
 
 
 class OwnSocket(NamedTuple):
+    """Its methods look up the path, as does the making of it: for a thread, since a storage may hang behind it."""
+
     listener: socket.socket
     path: Path
     inode: tuple[int, int] | None
 
-    @property
     def is_there(self) -> bool:
         """Whether its path still leads to it: the one who tidies up may have removed it."""
         return _inode(self.path) == self.inode
 
+    def remove(self) -> None:
+        """The socket, and its file if it is still this one's."""
+        try:
+            if self.is_there():
+                self.path.unlink()
+        finally:
+            self.listener.close()
 
-@contextlib.contextmanager
-def own_socket(path: Path, mode: int, group: str) -> Iterator[OwnSocket]:
+
+def own_socket(path: Path, mode: int, group: str) -> OwnSocket:
     """`group`: whose it is to be, by name or number; "": that of the process.
 
     :raise OSError: it cannot be made; says why.
     """
     make_way(path)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.setblocking(False)  # noqa: FBT003  the standard library's way
-        umask = os.umask(0o777)  # nobody gets in before the mode and the group are right
-        try:
-            listener.bind(str(path))
-        except OSError as error:
-            raise _explained(error, path) from None
-        finally:
-            os.umask(umask)
-        own = OwnSocket(listener, path, _inode(path))
-        try:
-            _admit(path, mode, group)
-            listener.listen(BACKLOG)
-            yield own
-        finally:
-            if own.is_there:
-                path.unlink()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.setblocking(False)  # noqa: FBT003  the standard library's way
+    try:
+        listener.bind(str(path))
+    except OSError as error:
+        listener.close()
+        raise _explained(error, path) from None
+    own = OwnSocket(listener, path, _inode(path))
+    try:
+        _admit(path, mode, group)
+        listener.listen(BACKLOG)  # only now: nobody gets in before the mode and the group are right
+    except OSError:
+        own.remove()
+        raise
+    return own
 
 
 def gid_of(group: str) -> int:
@@ -102,10 +108,7 @@ def _explained(error: OSError, path: Path) -> OSError:
 
 def _is_listened_to(path: Path) -> bool:
     """Without a connection, which would take a turn from a client of QEMU if this is its monitor."""
-    try:
-        sockets = Path("/proc/net/unix").read_bytes().splitlines()
-    except OSError:
-        return False
+    sockets = (line for table in unix_tables() for line in table.splitlines())
     return any(line.endswith(b" " + os.fsencode(path)) and line.split()[3] == ACCEPTS for line in sockets)
 
 

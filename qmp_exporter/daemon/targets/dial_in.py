@@ -1,10 +1,12 @@
 """Connections to a socket of ours -> targets of the fleet, each named as its QEMU names itself."""
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections import Counter
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -19,6 +21,7 @@ from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.sources import DIAL_IN, Source
 from qmp_exporter.runtime.own_socket import OwnSocket, own_socket
+from qmp_exporter.runtime.paths import PathCalls
 from qmp_exporter.runtime.waiting import happens
 
 RETRY = 5.0  # seconds until it is tried again to listen, or to accept
@@ -66,6 +69,7 @@ class DialIn:
         self._vms: dict[str, _Vm] = {}
         self._strangers: dict[InboundConnection, asyncio.Task[None]] = {}
         self._room = asyncio.Event()
+        self._paths = PathCalls()
         self._news = asyncio.Event()
         self._troubles: dict[tuple[str, int | None, str], float] = {}
         self._log = log.bind(socket=listener.socket)
@@ -87,18 +91,26 @@ class DialIn:
         complained = ""
         while True:
             try:
-                with own_socket(Path(self._listener.socket), self._listener.mode, self._listener.group) as own:
+                own = await self._own_socket()
+                try:
                     self._log.info("listening for VMs that dial in")
                     self._fleet.works(self.source)
                     complained = ""
                     self._news.set()
                     await self._serve(own, group)
+                finally:
+                    with contextlib.suppress(OSError):
+                        await self._paths.run(self._listener.socket, own.remove)
                 self._log.warning("the socket where VMs dial in was removed; it is made again")
             except OSError as error:
                 self._fleet.cannot_say(self.source, reason(error))
                 if complained != (complained := reason(error)):
                     self._log.error("cannot listen for VMs that dial in", why=complained)
                 await asyncio.sleep(RETRY)
+
+    async def _own_socket(self) -> OwnSocket:
+        path, mode, group = Path(self._listener.socket), self._listener.mode, self._listener.group
+        return await self._paths.run(str(path), partial(own_socket, path, mode, group), OwnSocket.remove)
 
     async def _serve(self, own: OwnSocket, group: asyncio.TaskGroup) -> None:
         """Until nobody can come any more."""
@@ -117,7 +129,7 @@ class DialIn:
         """
         while True:
             if not await _readable(own.listener):
-                if not own.is_there:
+                if not await self._paths.run(str(own.path), own.is_there):
                     return None
                 self._fleet.works(self.source)  # nobody waits for what could not be accepted a while ago
                 continue

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from hung import hung_file_system
+from parts import need_root
 from qmp_exporter.config import Listener, Target
 from qmp_exporter.core import in_flight, protocol
 from qmp_exporter.core.vm import Vm
@@ -24,7 +26,7 @@ from qmp_exporter.daemon.targets import dial_in as dial_in_module
 from qmp_exporter.daemon.targets.dial_in import MAX_STRANGERS, DialIn
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.sources import DIAL_IN, STATIC, Source
-from qmp_exporter.runtime import supervisor
+from qmp_exporter.runtime import paths, supervisor
 from qmp_exporter.simulator import DiallingMonitor, Monitor, SimulatedVm
 from qmp_exporter.simulator.faults import EarlyEvents, Stall
 from watching import NEVER, FleetPage, eventually
@@ -548,6 +550,24 @@ async def test_a_socket_whose_file_was_removed_is_made_anew_and_whoever_is_conne
     await exporter.says('qemu_up{vm="web02"}')
     await exporter.says('qemu_monitor_connects_total{vm="web01"}')
     await exporter.says('qemu_up{vm="web01"}')
+
+
+async def test_a_socket_on_a_storage_that_hangs_is_in_nobodys_way_and_is_made_when_it_answers(
+    directory: Path, exporter: Exporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_root()
+    monkeypatch.setattr(dial_in_module, "RETRY", AT_ONCE)
+    monkeypatch.setattr(paths, "DEADLINE", AT_ONCE)
+    (directory / "nfs").mkdir()
+    exporter.socket = directory / "nfs" / "dial-in.sock"
+    with hung_file_system(directory / "nfs"):
+        exporter.starts()
+        await eventually(lambda: any("the file system does not answer" in one for one in why(exporter)))
+        exporter.socket = directory / "dial-in.sock"
+        await exporter.listens()
+        await exporter.dials(SimulatedVm("web01"))
+        await exporter.says('qemu_up{vm="web01"}')
+    await eventually(lambda: is_listened_on(directory / "nfs" / "dial-in.sock"))
 
 
 def up(exporter: Exporter) -> float | None:
