@@ -1,6 +1,7 @@
 """The walls between the parts, and what must agree with the catalog: held here, and shown to fall when breached."""
 
 import ast
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -285,6 +286,7 @@ def known() -> dict[str, set[str]]:
     names = {family.name: {label.name for label in family.labels} for family in CATALOG.families}
     stats = Selfstats()
     stats.count_targets(lambda: ("connected",))
+    stats.watch_web_process(os.getpid())
     for line in stats.text(openmetrics=False).decode().splitlines():
         if line.startswith("# TYPE "):
             _, _, name, kind = line.split()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from qmp_exporter.catalog import ALWAYS, CATALOG, GROUPS, OPTIONAL, without
 from qmp_exporter.catalog.cost import costs
-from qmp_exporter.catalog.own_metrics import OWN
+from qmp_exporter.catalog.own_metrics import OWN, WEB_PROCESS
 from qmp_exporter.core.family import ANY_EVENT, ANY_REPLY, HOST, LIFECYCLE, Family, Label, Query
 
 _INTRODUCTION = """# Metrics
@@ -79,7 +79,8 @@ def _groups() -> Iterator[str]:
 
 def _own() -> Iterator[str]:
     yield "## The exporter about itself\n"
-    yield "Beside these there are the `process_` and `python_` metrics of every Prometheus client in Python.\n"
+    yield "Beside these there are the `process_` and `python_` metrics of every Prometheus client in Python, of the"
+    yield f"process that watches. Those of the process that serves HTTP are called `{WEB_PROCESS}_process_...`.\n"
     yield "| Metric | Type | Labels | Meaning |"
     yield "|---|---|---|---|"
     for row in OWN:

@@ -1,6 +1,6 @@
 """Names of sections, none for all -> their numbers, measured and put into README.md; with --smoke only shown.
 
-python -m tests.bench [--smoke] [intake] [page] [fleet] [cost] [chain] [libvirt]
+python -m tests.bench [--smoke] [intake] [page] [fleet] [cost] [chain] [libvirt] [siege]
 """
 
 import argparse
@@ -12,7 +12,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.bench import chain, cost, fleet, intake, libvirt, page
+from tests.bench import chain, cost, fleet, intake, libvirt, page, siege
 from tests.bench.process import raise_file_limit
 from tests.bench.scale import FULL, SMOKE
 from tests.bench.table import rewrite
@@ -24,6 +24,7 @@ SECTIONS = {
     "cost": cost.run,
     "chain": chain.run,
     "libvirt": libvirt.run,
+    "siege": siege.run,
 }
 README = Path(__file__).with_name("README.md")
 

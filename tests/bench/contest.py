@@ -69,6 +69,7 @@ class Exporter:
     def __init__(self, process: Process, port: int, client: aiohttp.ClientSession, names: Names) -> None:
         self.process = process
         self.names = names
+        self.port = port
         self._url = f"http://127.0.0.1:{port}/metrics"
         self._client = client
 

@@ -13,6 +13,7 @@ import psutil
 from qmp_exporter.demo.qemu import dying_with_us
 
 SCHEDULED = 2  # CPUCLOCK_SCHED: nanoseconds as the scheduler counted them, not ticks
+BLOCK = 512  # bytes of stat(2)'s blocks
 STOPPED_WITHIN = 10.0  # seconds from SIGTERM on
 
 
@@ -29,15 +30,16 @@ class Process:
 
     def resident(self) -> int:
         """Bytes of memory that it and the processes that it has started occupy; of what is shared, their part."""
-        return sum(self._proportional(pid) for pid in self._pids())
+        return sum(psutil.Process(pid).memory_full_info().pss for pid in self._pids()) + self._in_files()
+
+    def _in_files(self) -> int:
+        """Of its files in memory, which nobody maps."""
+        descriptors = Path(f"/proc/{self.process.pid}/fd").iterdir()
+        files = [one for one in descriptors if str(one.readlink()).startswith("/memfd:")]
+        return sum(file.stat().st_blocks * BLOCK for file in files)
 
     def _pids(self) -> list[int]:
         return [self.process.pid, *(child.pid for child in psutil.Process(self.process.pid).children(recursive=True))]
-
-    @staticmethod
-    def _proportional(pid: int) -> int:
-        memory = psutil.Process(pid).memory_full_info()
-        return int(memory.pss)
 
     async def line(self) -> str:
         """The next line it writes.

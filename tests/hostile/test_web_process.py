@@ -116,8 +116,11 @@ async def test_a_flood_of_scrapes_while_events_come_loses_none(directory: Path) 
         is_over = asyncio.Event()
 
         async def scrape() -> None:
-            while not is_over.is_set():
-                await exporter.page()
+            async with client_of(f"unix:{directory}/http.sock") as client:
+                while not is_over.is_set():
+                    async with client.get("/metrics") as answer:
+                        assert answer.status == 200
+                        await answer.read()
 
         async with asyncio.TaskGroup() as group:
             for _ in range(FLOOD):
