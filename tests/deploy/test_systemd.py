@@ -35,9 +35,7 @@ def test_the_unit_is_exposed_by_1_5_of_10_at_most(systemd_analyze, unit: Path):
 
 def test_without_a_network_it_is_exposed_by_0_8_of_10_at_most(systemd_analyze, deploy: Path, unit: Path):
     drop_in = (deploy / "systemd" / "no-network.conf").read_text().partition("[Service]\n")[2]
-    unit.write_text(re.sub(r"(?m)^(ExecStart|RestrictAddressFamilies|SocketBindAllow)=.*$", "", unit.read_text()))
-    text = unit.read_text().replace("[Install]", f"{drop_in}\n[Install]")
-    unit.write_text(text.replace("=/usr/bin/qmp-exporter ", f"={shutil.which('true')} "))
+    unit.write_text(unit.read_text().replace("[Install]", f"{drop_in}\n[Install]"))
     report = systemd_analyze("security", "--offline=true", "--threshold=8", "--no-pager", unit)
     assert re.search(r"Overall exposure level for qmp-exporter.service: 0\.\d", report), report
 
