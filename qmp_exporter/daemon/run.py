@@ -86,12 +86,14 @@ async def run(
         for listener in listeners:
             opened.enter_context(listener)
         web = WebProcess(options.web, listeners, answers, stats)
+        is_ready = asyncio.Event()
 
         async def say_ready() -> None:
             await web.serves.wait()
             log.info("listening", version=__version__, addresses=addresses, targets=len(config.vms))
             while not systemd.notify("READY=1", _status(fleet)):  # noqa: ASYNC110  nothing tells when it has room
                 await asyncio.sleep(NOTIFY_AGAIN)
+            is_ready.set()
             ready()
 
         try:
@@ -103,7 +105,7 @@ async def run(
                 configured.run,
                 partial(restart_on_crash, reload.run),
                 partial(restart_on_crash, troubles.run),
-                partial(_heartbeat, fleet, stats, allowed),
+                partial(_heartbeat, fleet, stats, allowed, is_ready),
                 partial(collect_garbage, lambda: fleet.ready, lambda: fleet.gone),
                 *textfile,
             )
@@ -137,8 +139,11 @@ async def _until(stop: asyncio.Event, *tasks_of: Callable[[], Coroutine[None, No
         raise group_of_one.exceptions[0] from None
 
 
-async def _heartbeat(fleet: Fleet, stats: Selfstats, allowed: int) -> None:
-    """Measure how late the event loop is, and tell the service manager that it turns at all, and what for."""
+async def _heartbeat(fleet: Fleet, stats: Selfstats, allowed: int, is_ready: asyncio.Event) -> None:
+    """Measure how late the event loop is, and tell the service manager that it turns at all, and what for.
+
+    `is_ready`: the service manager knows that we are.
+    """
     lags: deque[float] = deque(maxlen=LAG_WINDOW)
     interval = systemd.watchdog_interval()
     fed_at, said = 0.0, ""
@@ -150,6 +155,8 @@ async def _heartbeat(fleet: Fleet, stats: Selfstats, allowed: int) -> None:
         now = time.monotonic()
         lags.append(max(0.0, now - due))
         stats.loop_lag.set(max(lags))
+        if not is_ready.is_set():
+            continue
         if interval is not None and now - fed_at >= interval / 3:
             systemd.notify("WATCHDOG=1")
             fed_at = now

@@ -27,7 +27,6 @@ from qmp_exporter.webserver.access_control import AccessControl
 from qmp_exporter.webserver.listen import listening
 from qmp_exporter.webserver.policy import ALLOW_ALL, Policy, rules
 
-MAX_REST: Final = 4 << 20  # bytes of a frame of the watcher: its own metrics come in one
 TELL_EVERY: Final = 2.0  # seconds
 WRONG: Final = 2  # exit status: the web configuration is wrong
 NICER: Final = 1  # than the watcher, which must not wait for the processor behind a crowd of clients
@@ -60,7 +59,7 @@ async def serve(
 ) -> None:
     """Until the watcher has closed its end of the channel."""
     counted = Counted()
-    watcher = Watcher(await connected(channel, max(MAX_PIECE, MAX_REST)), counted.numbers)
+    watcher = Watcher(await connected(channel, MAX_PIECE), counted.numbers)
     access = AccessControl(policy, counted)
     app = application(watcher, telemetry_path)
     async with listening(app, listeners, access, counted), asyncio.TaskGroup() as group:

@@ -6,12 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from qmp_exporter.channel.messages import Answer, Question
-from qmp_exporter.web.watcher import Watcher
-
-
-class Answered(NamedTuple):
-    head: Answer
-    body: bytes
+from qmp_exporter.web.watcher import Answered, Watcher
 
 
 class _Made(NamedTuple):
@@ -44,15 +39,10 @@ class SharedAnswers:
                 if is_gone():
                     return Answered(Answer(), b"")
                 self._begun += 1
-                made = self._made[question] = _Made(self._begun, await self._ask(question))
+                made = self._made[question] = _Made(self._begun, await self._watcher.ask(question))
                 return made.answered
         finally:
             self._waiting[question] -= 1
             if not self._waiting[question]:
                 del self._waiting[question]
                 self._made.pop(question, None)
-
-    async def _ask(self, question: Question) -> Answered:
-        pieces: list[bytes] = []
-        head = await self._watcher.ask(question, pieces.append)
-        return Answered(head, b"".join(pieces))

@@ -3,37 +3,40 @@
 import asyncio
 import itertools
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from qmp_exporter.channel.connection import Connection
 from qmp_exporter.channel.messages import Answer, ChannelError, Frame, Kind, Numbers, Page, Question, answer, encode
 
 PATIENCE: Final = 25.0  # seconds for an answer; a client is waited for 30 s
 
-Sink = Callable[[bytes], object]
-
 
 class NoAnswer(Exception):
     """The watcher does not answer, or had a bug."""
 
 
-class _Asked:
-    """A question that is under way."""
+class Answered(NamedTuple):
+    head: Answer
+    body: bytes
 
-    def __init__(self, sink: Sink) -> None:
-        self.sink = sink
+
+class _Asked:
+    """A question that is under way, and what there is of its answer."""
+
+    def __init__(self) -> None:
         self.head = Answer()
+        self.pieces: list[bytes] = []
         self.end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
 class Watcher:
     """Questions may be under way at the same time; of each kind the caller asks one at a time."""
 
-    def __init__(self, connection: Connection, numbers: Callable[[], Numbers]) -> None:
-        """`numbers`: what this process has counted so far, which a page tells."""
+    def __init__(self, connection: Connection, counted: Callable[[], Numbers]) -> None:
+        """`counted`: what this process has counted so far, which a page tells."""
         self._connection = connection
-        self._numbers_now = numbers
-        self._numbers = itertools.count(1)
+        self._counted = counted
+        self._questions = itertools.count(1)
         self._asked: dict[int, _Asked] = {}
 
     async def run(self) -> None:
@@ -52,20 +55,17 @@ class Watcher:
                 if not asked.end.done():
                     asked.end.set_exception(NoAnswer("the watcher has ended"))
 
-    async def ask(self, question: Question, sink: Sink) -> Answer:
-        """The head of the answer; its body is given to `sink`, piece by piece.
-
-        :raise NoAnswer: it takes too long, or was broken off: what the sink has is not all.
-        """
-        number = next(self._numbers) % 2**32
-        asked = self._asked[number] = _Asked(sink)
+    async def ask(self, question: Question) -> Answered:
+        """:raise NoAnswer: it takes too long, or was broken off."""
+        number = next(self._questions) % 2**32
+        asked = self._asked[number] = _Asked()
         try:
             async with asyncio.timeout(PATIENCE):
                 if isinstance(question, Page):
                     await self.tell_numbers()
                 await self._connection.send(number, Kind.REQUEST, encode(question))
                 await asked.end
-                return asked.head
+                return Answered(asked.head, b"".join(asked.pieces))
         except (TimeoutError, OSError) as error:
             raise NoAnswer("the watcher does not answer") from error
         finally:
@@ -74,7 +74,7 @@ class Watcher:
     async def tell_numbers(self) -> None:
         """:raise NoAnswer: it has ended."""
         try:
-            await self._connection.send(0, Kind.REQUEST, encode(self._numbers_now()))
+            await self._connection.send(0, Kind.REQUEST, encode(self._counted()))
         except OSError as error:
             raise NoAnswer("the watcher has ended") from error
 
@@ -86,7 +86,7 @@ class Watcher:
             case Kind.ANSWER:
                 asked.head = answer(frame.content)
             case Kind.PIECE:
-                asked.sink(frame.content)
+                asked.pieces.append(frame.content)
             case Kind.END:
                 asked.end.set_result(None)
             case Kind.FAILED:

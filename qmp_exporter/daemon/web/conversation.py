@@ -81,11 +81,11 @@ class Conversation:
         try:
             async with alone:
                 await self._send(number, await self._answers.to(question))
-        except OSError:  # the reader finds out for itself
+        except ConnectionError:  # the reader finds out for itself
             return
         except Exception:
             log.exception("internal error while answering the web process")
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(ConnectionError):
                 await self._connection.send(number, Kind.FAILED, b"")
 
     async def _send(self, number: int, reply: Reply) -> None:
