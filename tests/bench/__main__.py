@@ -1,6 +1,6 @@
 """Names of sections, none for all -> their numbers, measured and put into README.md; with --smoke only shown.
 
-python -m tests.bench [--smoke] [intake] [page] [fleet] [cost] [chain] [libvirt] [siege]
+python -m tests.bench [--smoke] [intake] [page] [fleet] [cost] [chain] [libvirt] [siege] [soak]
 """
 
 import argparse
@@ -12,7 +12,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.bench import chain, cost, fleet, intake, libvirt, page, siege
+from tests.bench import chain, cost, fleet, intake, libvirt, page, siege, soak
 from tests.bench.process import raise_file_limit
 from tests.bench.scale import FULL, SMOKE
 from tests.bench.table import rewrite
@@ -25,7 +25,9 @@ SECTIONS = {
     "chain": chain.run,
     "libvirt": libvirt.run,
     "siege": siege.run,
+    "soak": soak.run,
 }
+LONG = "soak"  # half an hour, for who asks for it
 README = Path(__file__).with_name("README.md")
 
 
@@ -57,6 +59,7 @@ async def main(sections: list[str], *, smoke: bool) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="little of everything, for function only")
-    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="default: all")
+    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="default: all but soak")
     options = parser.parse_args()
-    asyncio.run(main(options.sections or list(SECTIONS), smoke=options.smoke))
+    everything = list(SECTIONS) if options.smoke else [section for section in SECTIONS if section != LONG]
+    asyncio.run(main(options.sections or everything, smoke=options.smoke))

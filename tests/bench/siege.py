@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import psutil
 
-from tests.bench.contest import Exporter, feeding, ours
+from tests.bench.contest import Exporter, Scrape, feeding, ours
 from tests.bench.scale import Scale
 from tests.bench.table import Number, numbers
 
@@ -50,17 +50,20 @@ async def _besieged(name: str, attack: Attack | None, scale: Scale) -> Siege:
         await feeder.tell("negotiated")
         await exporter.all_up(VMS)
         await asyncio.sleep(scale.settle)  # the start holds the event loop
-        async with _attacked(exporter, attack):
+        async with attacked(exporter, attack):
             sent = await feeder.tell("flood", scale.flood, RATE, LOUD)
         page = await exporter.counted(int(sent))  # fails where one was lost
-        lag, restarts = (
-            page.total(f"qmp_exporter_{what}") for what in ("event_loop_lag_seconds", "web_process_restarts_total")
-        )
+        lag, restarts = told(page)
         return Siege(name, sent / scale.flood, lag, restarts)
 
 
+def told(page: Scrape) -> tuple[float, float]:
+    """The lag of the watcher in seconds, and how many web processes were started again."""
+    return page.total("qmp_exporter_event_loop_lag_seconds"), page.total("qmp_exporter_web_process_restarts_total")
+
+
 @asynccontextmanager
-async def _attacked(exporter: Exporter, attack: Attack | None) -> AsyncIterator[None]:
+async def attacked(exporter: Exporter, attack: Attack | None) -> AsyncIterator[None]:
     async def again_and_again() -> None:
         while True:
             with contextlib.suppress(OSError, TimeoutError, psutil.NoSuchProcess, ValueError):

@@ -522,6 +522,7 @@ def test_the_same_commit_gives_the_same_package(packages: Packages, tmp_path: Pa
     assert again.read_bytes() == first.read_bytes()
 
 
+@on_bookworm
 async def test_the_role_of_ansible_sets_a_host_up_and_changes_nothing_the_second_time(
     bare: Machine, packages: Packages, tmp_path: Path
 ):
