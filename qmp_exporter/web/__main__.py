@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import contextlib
-import os
 import resource
 import signal
 import socket
@@ -29,7 +28,6 @@ from qmp_exporter.webserver.policy import ALLOW_ALL, Policy, rules
 
 TELL_EVERY: Final = 2.0  # seconds
 WRONG: Final = 2  # exit status: the web configuration is wrong
-NICER: Final = 1  # than the watcher, which must not wait for the processor behind a crowd of clients
 SACRIFICE: Final = 500  # of oom_score_adj, proc(5): when memory is short, this one goes and the watcher stays
 MAX_MEMORY: Final = 768 << 20  # bytes; a crowd of clients is owed 128 MiB at most, in pages of 33 MiB for 2,000 VMs
 
@@ -109,7 +107,6 @@ def _listener(descriptor: int) -> socket.socket:
 
 
 def _become_least() -> None:
-    os.nice(NICER)
     with contextlib.suppress(OSError):  # where /proc is not to be written to
         Path("/proc/self/oom_score_adj").write_text(str(SACRIFICE))
     resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY, MAX_MEMORY))

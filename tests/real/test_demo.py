@@ -125,7 +125,7 @@ async def test_with_qemu_it_watches_a_real_one(short_path, figure):
         started = clock() - began
         await demo.lives()
         await demo.exporter.says("qemu_vnc_sessions 1")
-        assert len(demo.processes()) == 3
+        assert len(demo.processes()) == 4  # and two QEMUs
         await demo.shows_a_vm_that_stopped_on_a_full_disk("drive-virtio1")
         demo.process.send_signal(signal.SIGTERM)
         told = clock()
