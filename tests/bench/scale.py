@@ -25,6 +25,7 @@ class Scale(NamedTuple):
     domains: int  # of a libvirt
     relayed: int  # events through libvirt
     watched: int  # seconds
+    attacks: int  # how many of them
     soak: int  # minutes
     minute: int  # seconds
     quarter: int  # seconds; four of them make the time for which a VM is watched
@@ -52,6 +53,7 @@ FULL = Scale(
     domains=27,
     relayed=1_000_000,
     watched=60,
+    attacks=7,
     soak=30,
     minute=60,
     quarter=15,
@@ -79,6 +81,7 @@ SMOKE = Scale(
     domains=2,
     relayed=4_000,
     watched=2,
+    attacks=2,
     soak=2,
     minute=1,
     quarter=1,
