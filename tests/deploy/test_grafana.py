@@ -1,6 +1,7 @@
 """The dashboards of Grafana -> whether they are those of the boards, and what Prometheus can make of them."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ def panels() -> Iterator[Any]:
 
 def ours() -> set[str]:
     stats = Selfstats()
+    stats.watch_web_process(os.getpid())
     stats.count_targets(lambda: ("connected",))
     own = {line.split()[2] for line in stats.text(openmetrics=False).decode().splitlines() if line.startswith("# TYPE")}
     return {family.sample_name for family in CATALOG.families} | own

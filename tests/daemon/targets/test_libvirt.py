@@ -216,7 +216,7 @@ async def test_what_qemu_said_before_a_fault_is_kept_as_on_a_monitor_of_our_own(
     watch = exporter.fleet.watches["web01"]
     watch.recorder.keep()
     replayed = replay(CATALOG, watch.recorder.recording("7.2.22", ("web01", web01.uuid)).splitlines()).vm
-    assert dict(replayed.values("qemu_block_io_errors_total")) == {("report", "virtio0", "write"): 1}
+    assert dict(replayed.values("qemu_block_io_errors_total")) == {("virtio0", "write", "report"): 1}
     assert replayed.values("qemu_vm_running") == watch.vm.values("qemu_vm_running")
 
 
