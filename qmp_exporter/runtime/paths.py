@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from qmp_exporter.runtime.threads import run_in_daemon_thread
 
 DEADLINE: Final = 2.0  # seconds
+AT_LEAST: Final = 0.1  # seconds that one who is cancelled waits, so that nothing that was made is lost
 AT_ONCE: Final = 64  # threads, and those that hang
 
 T = TypeVar("T")
@@ -40,6 +41,11 @@ class PathCalls:
             result = run_in_daemon_thread(call)
             try:
                 await asyncio.wait([result], timeout=DEADLINE)
+            except asyncio.CancelledError:
+                await asyncio.wait([result], timeout=AT_LEAST)
+                if result.done():
+                    self._came_late(directory, result, dispose)
+                raise
             finally:
                 if not result.done():
                     self._hanging.add(directory)

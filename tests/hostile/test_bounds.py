@@ -12,7 +12,7 @@ from qmp_exporter.catalog import CATALOG
 from recorded import Words
 
 KEPT = 512 * 1024  # bytes that a VM may make us keep beside its samples
-MOMENT = 0.5  # seconds of computing that one message may take from all other VMs
+MOMENT = 1.5  # seconds of computing that one message may take from all other VMs
 
 VNC = b'{"event": "VNC_%s", "data": {"client": {"family": "%s", "host": "h", "service": "%d"}}}\n'
 IO_ERROR = (

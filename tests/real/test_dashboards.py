@@ -1,6 +1,7 @@
 """A page that has every metric, and a real Prometheus -> rows for each query of the dashboards."""
 
 import json
+import os
 import re
 from collections.abc import AsyncIterator, Iterator
 from itertools import product
@@ -28,6 +29,7 @@ class Page:
         self.scrapes = 0
         self._stats = Selfstats()
         self._stats.count_targets(lambda: ("connected", "missing"))
+        self._stats.watch_web_process(os.getpid())
         self._stats.looked("discover /run/qmp/*.sock", 1.0, {"name": 1})
         self._stats.tell_source("discover /run/qmp/*.sock", works=True)
 
