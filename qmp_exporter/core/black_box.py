@@ -14,7 +14,8 @@ import msgspec
 MOST: Final = 4 << 20  # bytes of all VMs together: what 500 VMs say in 10 s, or 10 VMs in minutes
 MAX_ENTRIES: Final = 20_000  # of all VMs together, so that looking through them takes a millisecond
 OF_A_VM: Final = 64 << 10  # bytes that are kept of one when a trouble begins: its last poll, and hundreds of events
-MAX_BOXES: Final = 64
+MAX_BOXES: Final = 64  # that are kept, and that are made in a minute: of an outage of thousands the first tell enough
+MINUTE: Final = 60.0
 
 Sender = Literal["qemu", "client"]
 _encode = msgspec.json.Encoder().encode
@@ -33,6 +34,7 @@ class BlackBox:
         self._ring: deque[Said] = deque()
         self._size = 0
         self._kept: dict[object, tuple[Said, ...]] = {}
+        self._kept_at: deque[float] = deque(maxlen=MAX_BOXES)
 
     def note(self, said: Said) -> None:
         self._ring.append(said)
@@ -40,8 +42,11 @@ class BlackBox:
         while self._size > MOST or len(self._ring) > MAX_ENTRIES:
             self._size -= len(self._ring.popleft()[3])
 
-    def keep(self, who: object) -> None:
+    def keep(self, who: object, now: float) -> None:
         """What this one said last stays, in the place of what was kept of it before."""
+        if len(self._kept_at) == MAX_BOXES and now - self._kept_at[0] < MINUTE:
+            return
+        self._kept_at.append(now)
         size, newest = 0, list[Said]()
         for said in reversed(self._ring):
             if said[0] is who:
@@ -78,7 +83,7 @@ class Recorder:
 
     def keep(self) -> None:
         """A trouble begins: what led to it stays until the next one."""
-        self._black_box.keep(self)
+        self._black_box.keep(self, self._clock())
 
     @property
     def has_kept(self) -> bool:

@@ -109,8 +109,8 @@ def test_of_a_flood_the_last_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_all_of_it_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(black_box, "MOST", 10_000)
-    box = BlackBox()
-    vms = [recorder(box) for _ in range(3 * MAX_BOXES)]
+    box, ticks = BlackBox(), itertools.count()
+    vms = [Recorder(box, lambda: float(next(ticks))) for _ in range(3 * MAX_BOXES)]
     for vm in vms:
         vm.note("qemu", bytes(1000))
         vm.keep()
@@ -119,3 +119,12 @@ def test_all_of_it_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(black_box, "MAX_ENTRIES", 5)
     vms[0].note("qemu", b"x")
     assert len(box._ring) == 5
+
+
+def test_of_an_outage_of_many_the_first_are_kept() -> None:
+    box = BlackBox()
+    vms = [Recorder(box, lambda: 1.0) for _ in range(2 * MAX_BOXES)]
+    for vm in vms:
+        vm.note("qemu", EVENT)
+        vm.keep()
+    assert [vm.has_kept for vm in vms] == [True] * MAX_BOXES + [False] * MAX_BOXES
