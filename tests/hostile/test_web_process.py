@@ -24,7 +24,7 @@ from qmp_exporter.daemon.web.web_process import WebOptions, WebProcess
 from qmp_exporter.simulator import Monitor, SimulatedVm
 from qmp_exporter.webserver.addresses import bound
 from waiting import awaited
-from watching import PATIENCE, connections
+from watching import PATIENCE, connections, eventually
 
 EVENTS = 20_000
 FLOOD = 64  # clients at once
@@ -191,29 +191,44 @@ async def test_one_that_has_no_memory_left_is_started_again(directory: Path) -> 
     await is_replaced_after(lambda child: child.rlimit(resource.RLIMIT_DATA, (1, 1)), directory)
 
 
-async def is_replaced_after(harm: Callable[[psutil.Process], object], directory: Path) -> None:
+@contextlib.asynccontextmanager
+async def serving(directory: Path) -> AsyncIterator[tuple[WebProcess, Selfstats]]:
+    """A web process of this process."""
     stats = Selfstats()
     fleet = Fleet(stats)
     targets = JsonOfTargets(fleet, TroubleWatch(fleet, stats))
     answers = Answers(fleet, Exposition(fleet, stats), targets)
-    address = f"unix:{directory}/http.sock"
-    (listener,) = await bound([address])
+    (listener,) = await bound([f"unix:{directory}/http.sock"])
     web = WebProcess(WebOptions(log_level="error"), [listener], answers, stats)
+    with listener:
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(web.run())
+            yield web, stats
+            running.cancel()
 
+
+async def is_replaced_after(harm: Callable[[psutil.Process], object], directory: Path) -> None:
     async def is_asked(client: aiohttp.ClientSession) -> None:
         """Which it may not survive."""
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
             async with asyncio.timeout(1), client.get("/metrics?padding=" + 20_000 * "x") as answer:
                 await answer.read()
 
-    with listener:
-        async with asyncio.TaskGroup() as group, client_of(address) as client:
-            running = group.create_task(web.run())
-            await web.serves.wait()
-            child = child_of(os.getpid())
-            harm(child)
+    async with serving(directory) as (web, stats), client_of(f"unix:{directory}/http.sock") as client:
+        await web.serves.wait()
+        child = child_of(os.getpid())
+        harm(child)
+        async with asyncio.timeout(PATIENCE):
+            while not stats.values("qmp_exporter_web_process_restarts_total")[()]:
+                await is_asked(client)
+        assert not child.is_running()
+
+
+async def test_one_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.executable", str(directory / "no-python"))
+        async with serving(directory) as (web, stats):
+            await eventually(lambda: stats.values("qmp_exporter_web_process_restarts_total")[()] == 1)
+            patched.undo()
             async with asyncio.timeout(PATIENCE):
-                while not stats.values("qmp_exporter_web_process_restarts_total")[()]:
-                    await is_asked(client)
-            assert not child.is_running()
-            running.cancel()
+                await web.serves.wait()

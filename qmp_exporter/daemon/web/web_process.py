@@ -21,6 +21,7 @@ import structlog
 from qmp_exporter.channel.connection import connected
 from qmp_exporter.channel.messages import MAX_REQUEST, ChannelError
 from qmp_exporter.core.backoff import delay
+from qmp_exporter.daemon.monitor.link import reason
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.web.answers import Answers
 from qmp_exporter.daemon.web.conversation import Conversation
@@ -73,17 +74,22 @@ class WebProcess:
         failures = 0
         while True:
             began = time.monotonic()
-            status = await self._live()
-            if status == WRONG and not self.serves.is_set():
-                raise WebConfigWrong
+            try:
+                ended = _named(await self._live())
+            except OSError as error:  # no memory, no descriptor, no room for a process
+                ended = reason(error)
             failures = 1 if time.monotonic() - began >= STEADY else failures + 1
             pause = delay(failures, 0.5)
-            log.error("the web process ended; starting it again", status=_named(status), seconds=round(pause, 1))
+            log.error("the web process ended; starting it again", status=ended, seconds=round(pause, 1))
             self._stats.web_process_restarts.inc()
             await asyncio.sleep(pause)
 
     async def _live(self) -> int:
-        """One process, from its start to its end -> its exit status; of a signal it is negative."""
+        """One process, from its start to its end -> its exit status; of a signal it is negative.
+
+        :raise OSError: it cannot be started.
+        :raise WebConfigWrong: as above.
+        """
         async with _started(self._options, self._listeners) as (process, end):
             self._stats.watch_web_process(process.pid)
             conversation = Conversation(await connected(end, MAX_REQUEST), self._answers, self._stats.told_by_web)
@@ -100,6 +106,8 @@ class WebProcess:
                         task.cancel()
             finally:
                 self._stats.watch_web_process(None)
+        if status == WRONG and not self.serves.is_set():
+            raise WebConfigWrong
         return status
 
     async def _talk(self, conversation: Conversation, process: asyncio.subprocess.Process) -> None:
@@ -135,31 +143,38 @@ async def _started(
     In the end it has a moment to finish its answers: it sees that our end is closed.
     """
     ours, theirs = socket.socketpair()
-    with theirs:
-        passed = [theirs.fileno(), *(listener.fileno() for listener in listeners)]
-        command = [
-            sys.executable,
-            *(["-I"] if sys.flags.isolated else []),
-            *("-m", "qmp_exporter.web", f"--channel={passed[0]}"),
-            *(f"--listener={descriptor}" for descriptor in passed[1:]),
-            *options.arguments(),
-        ]
-        with _signals_held():
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=passed,
-                env={name: value for name, value in os.environ.items() if name not in OURS_ALONE},
-            )
-    try:
-        yield process, ours
-    finally:
-        ours.close()
+    with ours:
+        with theirs:
+            process = await _start(options, theirs, listeners)
         try:
-            await asyncio.wait_for(process.wait(), LEAVES)
-        except TimeoutError:
-            _kill(process)
-            await process.wait()
+            yield process, ours
+        finally:
+            ours.close()
+            try:
+                await asyncio.wait_for(process.wait(), LEAVES)
+            except TimeoutError:
+                _kill(process)
+                await process.wait()
+
+
+async def _start(
+    options: WebOptions, channel: socket.socket, listeners: Sequence[socket.socket]
+) -> asyncio.subprocess.Process:
+    passed = [channel.fileno(), *(listener.fileno() for listener in listeners)]
+    command = [
+        sys.executable,
+        *(["-I"] if sys.flags.isolated else []),
+        *("-m", "qmp_exporter.web", f"--channel={passed[0]}"),
+        *(f"--listener={descriptor}" for descriptor in passed[1:]),
+        *options.arguments(),
+    ]
+    with _signals_held():
+        return await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            pass_fds=passed,
+            env={name: value for name, value in os.environ.items() if name not in OURS_ALONE},
+        )
 
 
 @contextlib.contextmanager
