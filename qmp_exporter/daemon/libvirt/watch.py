@@ -14,7 +14,8 @@ from qmp_exporter.daemon.libvirt.domain_link import DomainLink
 from qmp_exporter.daemon.libvirt.found_processes import FoundProcesses
 from qmp_exporter.daemon.monitor.link import Unreachable
 from qmp_exporter.daemon.monitor.mailbox import Mailbox
-from qmp_exporter.daemon.monitor.watch import OpenLink, Watch
+from qmp_exporter.daemon.monitor.open_link import OpenLink
+from qmp_exporter.daemon.monitor.watch import Watch
 
 LOOKS, LOOK_AGAIN = 3, 5.0  # for its process, and seconds in between
 LIBVIRT_S_OWN = "of libvirt"  # what hangs where no query of ours is in flight

@@ -15,7 +15,8 @@ from qmp_exporter.core.wire import Event, Greeting
 from qmp_exporter.daemon.host.process import ProcessReader
 from qmp_exporter.daemon.monitor.approach import Approach, FileStamp
 from qmp_exporter.daemon.monitor.link import Link, Unreachable
-from qmp_exporter.daemon.monitor.watch import Health, OpenLink, Watch
+from qmp_exporter.daemon.monitor.open_link import OpenLink
+from qmp_exporter.daemon.monitor.watch import Health, Watch
 
 GREETS_WITHIN: Final = 0.05  # seconds; QEMU greets in 0.1 ms unless somebody else is served
 DONE_WITHIN: Final = 0.25  # seconds, from the connection to its end

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import structlog
 
@@ -16,12 +16,11 @@ from qmp_exporter.core.black_box import BlackBox, Recorder
 from qmp_exporter.core.budget import Budget
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.event_log import Entry
-from qmp_exporter.core.family import LIFECYCLE, Query
+from qmp_exporter.core.family import LIFECYCLE
 from qmp_exporter.core.in_flight import PATIENCE
 from qmp_exporter.core.lines import SHARED as LINE_BYTES
 from qmp_exporter.core.process import EXITED, HOST_WANTS, HostWants
-from qmp_exporter.core.protocol import Answer, LateAnswer, Message
-from qmp_exporter.core.protocol import Protocol as QmpProtocol
+from qmp_exporter.core.protocol import Answer, LateAnswer, Message, Protocol
 from qmp_exporter.core.query_scheduler import in_a_slot
 from qmp_exporter.core.samples import SHARED as SERIES
 from qmp_exporter.core.session import Notice, Outcome, Session
@@ -36,6 +35,7 @@ from qmp_exporter.daemon.monitor.approach import Approach
 from qmp_exporter.daemon.monitor.connect_limiter import ConnectLimiter
 from qmp_exporter.daemon.monitor.link import Link, Unreachable, reason
 from qmp_exporter.daemon.monitor.news import News
+from qmp_exporter.daemon.monitor.open_link import OpenLink
 from qmp_exporter.daemon.monitor.socket_files import SocketFiles
 from qmp_exporter.daemon.monitor.trouble_log import tell
 from qmp_exporter.daemon.selfstats import Selfstats
@@ -46,19 +46,6 @@ A_BUG = "a bug in the exporter ended the session; its log says more"
 EVENTS_EVERY = 10.0  # seconds between two looks for events to log: what comes meanwhile is in one line
 
 log = structlog.get_logger()
-
-
-class OpenLink(Protocol):
-    """A session that is negotiated, over whatever it goes."""
-
-    error: BaseException | None  # that ended it; known when it is closed
-
-    @property
-    def is_open(self) -> bool: ...
-
-    def ask(self, query: Query, arguments: bytes | None = None) -> None: ...
-
-    async def close(self) -> None: ...
 
 
 class Health(NamedTuple):
@@ -166,7 +153,7 @@ class Watch:
                 address = await approach.connect(self._shared.paths)
                 link = Link(
                     address,
-                    QmpProtocol(self._dispatch.allowed, time.monotonic(), budget=self._shared.line_bytes),
+                    Protocol(self._dispatch.allowed, time.monotonic(), budget=self._shared.line_bytes),
                     receive=lambda messages: self._receive(link, messages),
                     ended=self._wake.set,
                 )
