@@ -54,14 +54,11 @@ class BlackBox:
                 if size > OF_A_VM:
                     break
                 newest.append(said)
-        self.forget(who)
+        self._kept.pop(who, None)
         if newest:
             self._kept[who] = tuple(reversed(newest))
         if len(self._kept) > MAX_BOXES:
             del self._kept[next(iter(self._kept))]
-
-    def forget(self, who: object) -> None:
-        self._kept.pop(who, None)
 
     def has(self, who: object) -> bool:
         return who in self._kept

@@ -64,6 +64,13 @@ class Refusal(NamedTuple):
 Message = Event | Answer | Greeting | LateAnswer | Refusal | StateHint | BadMessage
 
 
+def written(query: Query, arguments: bytes, identifier: int | None = None) -> bytes:
+    """A query as QEMU reads it; None: without an id."""
+    number = b"" if identifier is None else b', "id": %d' % identifier
+    rest = b', "arguments": ' + arguments if arguments else b""
+    return b'{"execute": "%s"%s%s}' % (query.command.encode(), number, rest)
+
+
 class Protocol:
     """One session with one monitor, from the first byte to the last.  Times are seconds on a clock that never jumps.
 
@@ -193,8 +200,7 @@ class Protocol:
         arguments = query.arguments if arguments is None else arguments
         if query is not CAPABILITIES and not self._allowed.allows(query.command, arguments):
             raise NotAllowed(f"{query.command} {arguments.decode(errors='replace')}".rstrip())
-        rest = b', "arguments": ' + arguments if arguments else b""
-        self._unsent.append(b'{"execute": "%s", "id": %d%s}' % (query.command.encode(), self._next_id, rest))
+        self._unsent.append(written(query, arguments, self._next_id))
         self.sent(query, self._next_id, now)
 
     def sent(self, query: Query, identifier: int, now: float) -> None:

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from qmp_exporter.runtime.threads import run_in_daemon_thread
 
 DEADLINE: Final = 2.0  # seconds
-AT_LEAST: Final = 0.1  # seconds that one who is cancelled waits, so that nothing that was made is lost
+LAST_WAIT: Final = 0.1  # seconds at most that one who is cancelled waits, so that nothing that was made is lost
 AT_ONCE: Final = 64  # threads, and those that hang
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class PathCalls:
             try:
                 await asyncio.wait([result], timeout=DEADLINE)
             except asyncio.CancelledError:
-                await asyncio.wait([result], timeout=AT_LEAST)
+                await asyncio.wait([result], timeout=LAST_WAIT)
                 if result.done():
                     self._came_late(directory, result, dispose)
                 raise

@@ -30,16 +30,13 @@ from qmp_exporter.core.wire import Event, Greeting, decode
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.sources import STATIC
-from qmp_exporter.daemon.targets.trouble_watch import TroubleWatch
 from qmp_exporter.daemon.web.answers import Answers
-from qmp_exporter.daemon.web.api import JsonOfTargets
 from qmp_exporter.daemon.web.conversation import Conversation
-from qmp_exporter.daemon.web.exposition import Exposition
 from qmp_exporter.simulator import COMMANDS, SimulatedVm, SpiceServer
 from qmp_exporter.simulator.commands import execute
 from qmp_exporter.simulator.wire import Request, encode
 from qmp_exporter.web.shared_answers import SharedAnswers
-from serving import talking
+from serving import answers_of, talking
 from tests.bench.scale import Scale
 from tests.bench.table import Number, numbers, ratio
 
@@ -75,7 +72,6 @@ async def run(scale: Scale) -> str:
     targets = tuple(Target(f"vm{number:04}", f"/run/qmp/vm{number:04}.sock") for number in range(1, scale.page_vms + 1))
     fleet = Fleet(stats)
     fleet.want(STATIC, targets)
-    exposition = Exposition(fleet, stats)
     vms = {name: watch.vm for name, watch in fleet.watches.items()}
     polled = frozenset.union(*[_told(vm, name) for name, vm in vms.items()])
     samples = sum(len(values) for vm in vms.values() for values in vm.samples.values)
@@ -84,7 +80,7 @@ async def run(scale: Scale) -> str:
     registry.register(Oracle(vms))
     assert fleet.page.text() == generate_latest(registry).decode()
     assert fleet.page.text(openmetrics=True) + "# EOF\n" == generate_openmetrics(registry).decode()
-    answers = Answers(fleet, exposition, JsonOfTargets(fleet, TroubleWatch(fleet, stats)))
+    answers = answers_of(fleet, stats)
     async with talking(answers, stats) as watcher:
         shared = SharedAnswers(watcher)
         rows = await _contest(vms, shared, registry, polled, samples=samples, scale=scale)

@@ -16,17 +16,14 @@ from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.sources import STATIC
-from qmp_exporter.daemon.targets.trouble_watch import TroubleWatch
-from qmp_exporter.daemon.web.answers import Answers, Reload
-from qmp_exporter.daemon.web.api import JsonOfTargets
-from qmp_exporter.daemon.web.exposition import Exposition
+from qmp_exporter.daemon.web.answers import Reload
 from qmp_exporter.web.counted import Counted
 from qmp_exporter.web.http import application
 from qmp_exporter.webserver.access_control import AccessControl
 from qmp_exporter.webserver.addresses import bound
 from qmp_exporter.webserver.listen import listening
 from qmp_exporter.webserver.policy import ALLOW_ALL
-from serving import Serve, Server, talking
+from serving import Serve, Server, answers_of, talking
 from watching import NEVER, Running, Start, Watched
 
 
@@ -74,8 +71,7 @@ async def serve() -> AsyncIterator[Serve]:
             stats = Selfstats()
             fleet = Fleet(stats)
             fleet.want(STATIC, (replace(target, poll_interval=NEVER) for target in targets))
-            targets_json = JsonOfTargets(fleet, TroubleWatch(fleet, stats))
-            answers = Answers(fleet, Exposition(fleet, stats), targets_json, reload)
+            answers = answers_of(fleet, stats, reload)
             counted = Counted()
             watcher = await served.enter_async_context(talking(answers, stats, counted.numbers))
             app = application(watcher, path)

@@ -11,8 +11,11 @@ from qmp_exporter.channel.connection import connected
 from qmp_exporter.channel.messages import MAX_PIECE, MAX_REQUEST, Numbers
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
-from qmp_exporter.daemon.web.answers import Answers
+from qmp_exporter.daemon.targets.trouble_watch import TroubleWatch
+from qmp_exporter.daemon.web.answers import Answers, Reload
+from qmp_exporter.daemon.web.api import JsonOfTargets
 from qmp_exporter.daemon.web.conversation import Conversation
+from qmp_exporter.daemon.web.exposition import Exposition
 from qmp_exporter.web.watcher import Watcher
 
 
@@ -28,6 +31,11 @@ class Server:
         headers = {"Accept-Encoding": "identity"} | {name.replace("_", "-"): one for name, one in headers.items()}
         async with self._session.request(method, self.url + path, headers=headers) as response:
             return response, await response.read()
+
+
+def answers_of(fleet: Fleet, stats: Selfstats, reload: Reload | None = None) -> Answers:
+    """As the daemon makes them."""
+    return Answers(fleet, Exposition(fleet, stats), JsonOfTargets(fleet, TroubleWatch(fleet, stats)), reload)
 
 
 Serve = Callable[..., Awaitable[Server]]

@@ -15,14 +15,11 @@ import pytest
 from exporter import Exporter, Vm, client_of, exporting
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
-from qmp_exporter.daemon.targets.trouble_watch import TroubleWatch
 from qmp_exporter.daemon.web import web_process
-from qmp_exporter.daemon.web.answers import Answers
-from qmp_exporter.daemon.web.api import JsonOfTargets
-from qmp_exporter.daemon.web.exposition import Exposition
 from qmp_exporter.daemon.web.web_process import WebOptions, WebProcess
 from qmp_exporter.simulator import Monitor, SimulatedVm
 from qmp_exporter.webserver.addresses import bound
+from serving import answers_of
 from waiting import awaited
 from watching import connections, eventually
 
@@ -197,10 +194,8 @@ async def serving(directory: Path) -> AsyncIterator[tuple[WebProcess, Selfstats]
     """A web process of this process."""
     stats = Selfstats()
     fleet = Fleet(stats)
-    targets = JsonOfTargets(fleet, TroubleWatch(fleet, stats))
-    answers = Answers(fleet, Exposition(fleet, stats), targets)
     (listener,) = await bound([f"unix:{directory}/http.sock"])
-    web = WebProcess(WebOptions(log_level="error"), [listener], answers, stats)
+    web = WebProcess(WebOptions(log_level="error"), [listener], answers_of(fleet, stats), stats)
     with listener:
         async with asyncio.TaskGroup() as group:
             running = group.create_task(web.run())

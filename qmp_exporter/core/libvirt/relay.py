@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from qmp_exporter.core.family import Query
-from qmp_exporter.core.protocol import Answer, Message
+from qmp_exporter.core.protocol import Answer, Message, written
 from qmp_exporter.core.wire import (
     NO_DATA,
     NOTHING,
@@ -52,12 +52,6 @@ def event_line(told: MonitorEvent) -> bytes:
     return b'%s, "event": %s%s}\n' % (stamp, _encode(told.name), data)
 
 
-def question_line(query: Query, arguments: bytes, number: int) -> bytes:
-    """A query as a client of QEMU sends it."""
-    rest = b', "arguments": ' + arguments if arguments else b""
-    return b'{"execute": "%s", "id": %d%s}\n' % (query.command.encode(), number, rest)
-
-
 def answer_line(told: Message, number: int) -> bytes:
     """What `answer` has made of libvirt's reply, as QEMU has said it to that query."""
     if not isinstance(told, Answer):
@@ -69,9 +63,7 @@ def answer_line(told: Message, number: int) -> bytes:
 
 def monitor_command(domain: Domain, query: Query, arguments: bytes) -> bytes:
     """The arguments of MONITOR_COMMAND.  One with an id libvirt refuses."""
-    rest = b', "arguments": ' + arguments if arguments else b""
-    text = b'{"execute": "%s"%s}' % (query.command.encode(), rest)
-    return packed(domain) + xdr.opaque(text) + xdr.number(0)
+    return packed(domain) + xdr.opaque(written(query, arguments)) + xdr.number(0)
 
 
 def answer(query: Query, told: Reply | Failure, took: float) -> Message:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from qmp_exporter.core.process import InterfaceInfo
 from qmp_exporter.daemon.host.files import content
+from qmp_exporter.runtime.namespaces import network_namespace
 
 FRESH = 1.0  # seconds for which one reading of a namespace serves all VMs in it
 TUN = "/dev/net/tun"
@@ -41,13 +42,13 @@ class NetworkReader:
     def __init__(self) -> None:
         self._lines: dict[int, tuple[float, dict[str, list[int]]]] = {}
         self._names: tuple[float, dict[str, str]] = (float("-inf"), {})
-        self._own = _namespace("self")
+        self._own = network_namespace("self")
 
     def find(self, pid: int, now: float) -> tuple[Interface, ...]:
         """By the descriptors of the process where they may be read, else by the command line, else by the address."""
         netdevs = tuple(netdevs_of(arguments(content(f"/proc/{pid}/cmdline") or b"")))
         taps = _taps(pid)
-        names = self._names_by_mac(now) if _namespace(pid) == self._own else {}
+        names = self._names_by_mac(now) if network_namespace(pid) == self._own else {}
         found: dict[str, Interface] = {}
         left = []
         for netdev in netdevs:
@@ -75,7 +76,7 @@ class NetworkReader:
                 yield InterfaceInfo(interface.name, interface.netdev, interface.mac, counters)
 
     def _counters(self, pid: int, now: float) -> Mapping[str, list[int]]:
-        namespace = _namespace(pid)
+        namespace = network_namespace(pid)
         if namespace is None:
             return {}
         read_at, lines = self._lines.get(namespace, (float("-inf"), {}))
@@ -170,11 +171,3 @@ def _entries(directory: str) -> list[str]:
         return os.listdir(directory)  # noqa: PTH208  names are enough
     except OSError:
         return []
-
-
-def _namespace(pid: int | str) -> int | None:
-    """What tells one network namespace from another: links to them may be read by their owner only."""
-    try:
-        return os.stat(f"/proc/{pid}/net/dev").st_ino  # noqa: PTH116  no Path is needed for it
-    except OSError:
-        return None

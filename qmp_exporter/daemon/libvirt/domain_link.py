@@ -21,7 +21,7 @@ from qmp_exporter.core.libvirt.slots import Slots
 from qmp_exporter.core.libvirt.states import OCCUPIED, End, status
 from qmp_exporter.core.libvirt.wire import Domain, Failure, MonitorEvent, Procedure, Reply, packed
 from qmp_exporter.core.libvirt.xdr import Reader, XdrError
-from qmp_exporter.core.protocol import Answer, Message, NotAllowed, StateHint
+from qmp_exporter.core.protocol import Answer, Message, NotAllowed, StateHint, written
 from qmp_exporter.core.query_scheduler import QUERY_COMMANDS
 from qmp_exporter.core.wire import BadMessage, Greeting
 from qmp_exporter.daemon.libvirt.connection import Connection
@@ -275,7 +275,7 @@ class CommandLink(DomainLink):
     def _call(self, query: Query, arguments: bytes, asked_at: float) -> None:
         self._called, self._wanted = _Called(query, asked_at, time.monotonic()), None
         self._calls += 1
-        self.note("client", relay.question_line(query, arguments, self._calls))
+        self.note("client", written(query, arguments, self._calls))
         arguments = relay.monitor_command(self.domain, query, arguments)
         self._connection.call(Procedure.MONITOR_COMMAND, arguments, self._answer_came)
 

@@ -42,7 +42,6 @@ class Conversation:
         self._one_page = asyncio.Lock()
         self._under_way: set[asyncio.Task[None]] = set()
         self.heard_at = time.monotonic()  # when it last said anything
-        self.serves = asyncio.Event()  # it has said that it does
 
     async def run(self) -> None:
         """Until the web process has ended.
@@ -66,7 +65,6 @@ class Conversation:
         message = request(frame)
         if isinstance(message, Numbers):
             self._tell(message)
-            self.serves.set()
         elif len(self._under_way) >= UNDER_WAY:
             raise ChannelError(f"found one more question, wanted {UNDER_WAY} under way at most")
         else:

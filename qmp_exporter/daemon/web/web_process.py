@@ -19,7 +19,7 @@ from typing import Final
 import structlog
 
 from qmp_exporter.channel.connection import connected
-from qmp_exporter.channel.messages import MAX_REQUEST, ChannelError
+from qmp_exporter.channel.messages import MAX_REQUEST, ChannelError, Numbers
 from qmp_exporter.core.backoff import delay
 from qmp_exporter.daemon.monitor.link import reason
 from qmp_exporter.daemon.selfstats import Selfstats
@@ -92,12 +92,8 @@ class WebProcess:
         """
         async with _started(self._options, self._listeners) as (process, end):
             self._stats.watch_web_process(process.pid)
-            conversation = Conversation(await connected(end, MAX_REQUEST), self._answers, self._stats.told_by_web)
-            beside = (
-                self._talk(conversation, process),
-                _kill_when_silent(conversation, process),
-                self._wait_until_it_serves(conversation),
-            )
+            conversation = Conversation(await connected(end, MAX_REQUEST), self._answers, self._told)
+            beside = (self._talk(conversation, process), _kill_when_silent(conversation, process))
             try:
                 async with asyncio.TaskGroup() as group:
                     tasks = [group.create_task(one) for one in beside]
@@ -120,8 +116,8 @@ class WebProcess:
             log.exception("internal error while hearing the web process")
         _kill(process)
 
-    async def _wait_until_it_serves(self, conversation: Conversation) -> None:
-        await conversation.serves.wait()
+    def _told(self, numbers: Numbers) -> None:
+        self._stats.told_by_web(numbers)
         self.serves.set()
 
 

@@ -9,7 +9,7 @@ from libvirtd import text
 from qmp_exporter.catalog.vm import QUERY_STATUS
 from qmp_exporter.core.libvirt import relay
 from qmp_exporter.core.libvirt.wire import Domain, Failure, MonitorEvent, Reply, packed
-from qmp_exporter.core.protocol import Answer
+from qmp_exporter.core.protocol import Answer, written
 from qmp_exporter.core.wire import BadMessage, Event, Greeting, decode
 
 WEB = Domain("web01", "6a3c1f0e-6d2f-4c53-9f0a-0123456789ab", 1)
@@ -69,7 +69,7 @@ def test_what_was_said_is_told_in_the_lines_of_a_monitor():
     event = MonitorEvent(WEB, "RESET", 1.5, b'{"guest": true}')
     assert decode(relay.event_line(event)) == relay.event(event)
     assert decode(relay.event_line(MonitorEvent(WEB, "STOP", 2.25, b""))) == Event("STOP", Raw(b"{}"), 2.25)
-    question = json.loads(relay.question_line(QUERY_STATUS, b'{"a": 1}', 7))
+    question = json.loads(written(QUERY_STATUS, b'{"a": 1}', 7))
     assert question == {"execute": "query-status", "id": 7, "arguments": {"a": 1}}
     answered = relay.answer(QUERY_STATUS, told({"return": {"a": 1}, "id": "libvirt-443"}), 0.5)
     assert json.loads(relay.answer_line(answered, 7)) == {"return": {"a": 1}, "id": 7}

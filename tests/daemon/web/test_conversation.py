@@ -28,11 +28,8 @@ from qmp_exporter.config import Target
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.sources import STATIC
-from qmp_exporter.daemon.targets.trouble_watch import TroubleWatch
-from qmp_exporter.daemon.web.answers import Answers
-from qmp_exporter.daemon.web.api import JsonOfTargets
 from qmp_exporter.daemon.web.conversation import Conversation
-from qmp_exporter.daemon.web.exposition import Exposition
+from serving import answers_of
 from watching import eventually
 
 LARGE = {f"label{number}": "x" * 1000 for number in range(500)}  # a page that no socket takes at once
@@ -79,7 +76,7 @@ async def begin() -> AsyncIterator[Begin]:
             stats = Selfstats()
             fleet = Fleet(stats)
             fleet.want(STATIC, [Target("web01", "/nothing.sock", labels or {})])
-            answers = Answers(fleet, Exposition(fleet, stats), JsonOfTargets(fleet, TroubleWatch(fleet, stats)), reload)
+            answers = answers_of(fleet, stats, reload)
             ours, theirs = socket.socketpair()
             raw = theirs.dup()
             raw.setblocking(False)  # noqa: FBT003  the standard library's way
