@@ -17,6 +17,7 @@ from qmp_exporter.channel.connection import connected
 from qmp_exporter.channel.messages import MAX_PIECE, ChannelError
 from qmp_exporter.documents.document import ConfigError
 from qmp_exporter.log import configure
+from qmp_exporter.runtime import out_of_memory
 from qmp_exporter.runtime.garbage import collect_garbage
 from qmp_exporter.web import sandbox
 from qmp_exporter.web.counted import Counted
@@ -42,14 +43,16 @@ def main() -> None:
     channel = socket.socket(fileno=wanted.channel)
     _become_least()
     with asyncio.Runner() as runner:
-        runner.get_loop()  # it makes a pair of sockets, which cannot be made later
+        # It makes a pair of sockets, which cannot be made later.
+        out_of_memory.end_when_met_by(runner.get_loop())
         _enter_sandbox()
         try:
             policy = rules(wanted.web_config) if wanted.web_config else ALLOW_ALL
         except ConfigError as error:
             sys.stderr.writelines(f"{line}\n" for line in error.errors)
             sys.exit(WRONG)
-        runner.run(serve(channel, listeners, policy, wanted.telemetry_path))
+        with out_of_memory.ends_the_process():
+            runner.run(serve(channel, listeners, policy, wanted.telemetry_path))
 
 
 async def serve(

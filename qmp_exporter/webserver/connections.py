@@ -21,6 +21,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from qmp_exporter.runtime.out_of_memory import ends_the_process
 from qmp_exporter.webserver import plain
 from qmp_exporter.webserver.access_control import AccessControl
 from qmp_exporter.webserver.metrics import Metrics
@@ -169,7 +170,8 @@ class Connections:
                     log.debug("TLS handshake failed", error="plain HTTP")
                     await plain.refuse(peer, HEADER_BYTES)
                     return
-                await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, peer, ssl=context)
+                with ends_the_process():
+                    await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, peer, ssl=context)
                 await connection.closed
         except TimeoutError:
             connection.cut_off_for = connection.phase.value
@@ -230,8 +232,9 @@ class Connections:
             if len(response.body) > SLICE:
                 slices = response.body = io.BytesIO(response.body)  # a transport takes whatever it is given at once
         try:
-            await response.prepare(request)
-            await response.write_eof()
+            with ends_the_process():  # aiohttp would make an answer 500 of it
+                await response.prepare(request)
+                await response.write_eof()
         except ConnectionError as error:  # aiohttp finds out for itself
             error.__traceback__ = None
         finally:
@@ -262,7 +265,8 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     if request.body_exists:
         return web.Response(status=413, text="wanted a request without a body\n")
     try:
-        return await handler(request)
+        with ends_the_process():
+            return await handler(request)
     except web.HTTPException as error:
         return web.Response(status=error.status, reason=error.reason, body=error.body, headers=error.headers)
     except Exception:

@@ -25,6 +25,7 @@ from qmp_exporter.daemon.monitor.link import reason
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.daemon.web.answers import Answers
 from qmp_exporter.daemon.web.conversation import Conversation
+from qmp_exporter.runtime import out_of_memory
 
 LOOK: Final = 1.0  # seconds between two looks whether it is alive
 SILENT: Final = 30.0  # seconds after which it is not: it says something every two seconds
@@ -193,4 +194,6 @@ def _kill(process: asyncio.subprocess.Process) -> None:
 
 
 def _named(status: int) -> str:
+    if status == out_of_memory.EXIT_STATUS:
+        return "no memory left"
     return f"exit {status}" if status >= 0 else signal.Signals(-status).name
