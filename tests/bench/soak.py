@@ -19,7 +19,6 @@ VMS = 50
 CHURN = 20  # VMs beside them that come and go
 GARBAGE = 5  # sockets of peers that are no QEMU
 RATE = 1_000  # events a second of one VM
-WARM = 3  # minutes until the memory is what it stays: every attack has come by once after seven
 HEADER = ("minute", "attack", "memory_mib", "watcher_lag_ms", "web_process_restarts")
 
 
