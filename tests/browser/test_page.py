@@ -391,6 +391,28 @@ async def test_nothing_keeps_anybody_from_using_it(opened, scheme, screen):
     assert look.complaints == []
 
 
+@pytest.mark.parametrize("width", [1100, 1360, 1680])
+async def test_no_number_run_state_or_heading_is_cut_off(opened, width):
+    """The longest that there may be, beside the small line of the last minutes."""
+    vm = SimulatedVm("web01", no_shutdown=True)
+    look = await opened(vm, viewport={"width": width, "height": 800})
+    vm.panic()
+    await expect(look.cell("web01", "state")).to_have_text("guest-panicked")
+    cut = await look.measured("""
+        (() => {
+          const longest = { cpu: "0.01", memory: "1023 MiB", disk: "1023 MiB/s" };
+          const line = () => document.getElementById("spark").content.firstElementChild.cloneNode(true);
+          for (const [column, text] of Object.entries(longest))
+            document.querySelector(`td.${column}`).replaceChildren(...(column === "memory" ? [] : [line()]), text);
+          return [...document.querySelectorAll("thead button, td.state, td.since, td.cpu, td.memory, td.disk")]
+            .filter((one) => one.scrollWidth > one.clientWidth).map((one) => `${one.textContent}: ${one.scrollWidth}`);
+        })()
+    """)
+    assert cut == []
+    assert await look.measured("document.documentElement.scrollWidth <= innerWidth")
+    assert look.complaints == []
+
+
 async def test_it_works_below_any_path_of_a_reverse_proxy(directory, browser):
     address = f"127.0.0.1:{free_port()}"
     async with (
