@@ -32,9 +32,9 @@ async def test_the_fleet_leads_to_the_vm_in_trouble_and_its_disk(short_path):
         await prometheus.finds("increase(qemu_block_io_errors_total[1h]) > 0")
         async with chromium.looking(browser, prometheus.address, path="/consoles/qemu-fleet.html") as look:
             page = look.page
-            await expect(page.locator("p").first).to_contain_text("2 VMs, 1 running, 1 in trouble, on 1 hypervisors")
+            await expect(page.locator("p").first).to_contain_text("2 VMs, 1 running, 1 in trouble, hypervisors: 1")
             alert = page.get_by_role("row").filter(has=page.get_by_role("link", name="QEMUVMStoppedOnIOError"))
-            await expect(alert).to_contain_text(f"{BAD} {address}", use_inner_text=True)
+            await expect(alert).to_contain_text(f"{BAD} {address} drive-virtio-disk1: nospace", use_inner_text=True)
             vm = page.get_by_role("table").last.get_by_role("row").filter(has_text=BAD)
             await expect(vm).to_contain_text("io-error")
             await vm.get_by_role("link").click()
