@@ -1,6 +1,7 @@
 """The name of a real part -> where it is; a test that misses one is skipped, in CI it fails: there all must be."""
 
 import os
+import platform
 import shutil
 from typing import NoReturn
 
@@ -25,3 +26,10 @@ def need_root() -> None:
     """The one who is not root cannot become another user; without it the test ends here."""
     if os.geteuid() != 0:
         missing("only root can become another user")
+
+
+def need_exits() -> None:
+    """A kernel that says how the process of somebody else has ended; without it the test ends here."""
+    kernel = tuple(int(part) for part in platform.release().split(".")[:2])
+    if kernel < (6, 15):
+        missing("Linux before 6.15 does not say how a process ended")

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import platform
 
 import pytest
 
@@ -11,7 +10,7 @@ import provoke
 import rfb
 from exporter import Vm, exporting
 from hung import hung_file_system
-from parts import missing, need_root
+from parts import need_exits, need_root
 from qmp_exporter.demo.machine import Cdrom, DataDisk, Machine, Vnc
 from qmp_exporter.demo.qemu import Qemu
 from recorder import recording
@@ -20,7 +19,6 @@ from waiting import awaited
 
 pytestmark = pytest.mark.real
 
-KERNEL = tuple(int(part) for part in platform.release().split(".")[:2])
 DOWN_WITHIN = 2.0  # seconds
 UP_WITHIN = 5.0
 AT_ONCE = 1.0
@@ -93,8 +91,7 @@ async def test_a_qemu_that_is_killed_amid_everything_leaves_no_gauge_behind(boot
     ids=["quit", "SIGKILL", "SIGSEGV"],
 )
 async def test_how_a_qemu_ended_is_on_the_page_and_in_the_log(boot, watch, ends, how, words):
-    if KERNEL < (6, 15):
-        missing("Linux before 6.15 does not say how a process ended")
+    need_exits()
     qemu = await boot(Machine())
     exporter = await watch(qemu)
     await exporter.says(f'qemu_process_exits_total{{how="exited"}} 0\nqemu_process_exits_total{{how="{how}"}} 0')
