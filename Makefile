@@ -20,7 +20,7 @@ LIVE := $(if $(filter 0,$(shell id -u)),.live/bookworm .live/trixie)
 .DELETE_ON_ERROR:
 comma := ,
 
-.PHONY: help run test test-qemu test-bare bench bench-smoke packages build-packages check format golden contract docs lock dist deb sbom clean
+.PHONY: help run test test-qemu test-bare bench bench-smoke packages build-packages check format golden pictures contract docs lock dist deb sbom clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ format: .venv/.dev ## make format and imports what check wants
 
 golden: .venv/.dev ## write the golden pages again; look at the difference before you commit it
 	UPDATE_GOLDEN=1 $(BIN)/pytest tests/traces/test_golden.py
+
+pictures: .venv/.dev packages ## the pictures of docs/; look at them before you commit them
+	PYTHONPATH=tests:tests/daemon:tests/real:tests/browser $(BIN)/python tests/browser/pictures.py
 
 contract: .venv/.run ## tests/catalog/contract.txt: the metrics of a release, at a release
 	$(BIN)/python -c 'from qmp_exporter.catalog.contract import contract; print(contract(), end="")' \
