@@ -6,8 +6,8 @@ from importlib import resources
 
 from qmp_exporter.alerting.rules import duration, expression, with_threshold
 from qmp_exporter.alerting.settings import BY_NAME, Settings
+from qmp_exporter.core.current_troubles import in_words
 from qmp_exporter.core.trouble import Trouble
-from qmp_exporter.core.troubles import in_words
 
 # What stands for the labels of an alert where there is none yet.
 NAMES = {

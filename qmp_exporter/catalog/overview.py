@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 from msgspec import Raw, Struct
 
+from qmp_exporter.core.current_troubles import Standing, in_words
 from qmp_exporter.core.family import Labels, printable
 from qmp_exporter.core.in_flight import PATIENCE
-from qmp_exporter.core.troubles import Standing, in_words
 from qmp_exporter.core.vm import Vm
 
 IO_ERRORS = "qemu_block_io_errors_total"

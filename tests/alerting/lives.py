@@ -7,7 +7,7 @@ from random import Random
 from play import Story
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.catalog.troubles import OVER_VMS, ROWS_OF_A_VM
-from qmp_exporter.core.troubles import Troubles
+from qmp_exporter.core.current_troubles import CurrentTroubles
 
 SCRAPE = 15  # seconds between two
 STATES = ("paused", "internal-error", "watchdog", "guest-panicked", "suspended")
@@ -21,7 +21,7 @@ class Life:
     def __init__(self, name: str, rng: Random) -> None:
         self.name = name
         self.story = Story()
-        self.troubles = Troubles(ROWS_OF_A_VM, self.story.vm.values, CATALOG.label_names)
+        self.troubles = CurrentTroubles(ROWS_OF_A_VM, self.story.vm.values, CATALOG.label_names)
         self._rng = rng
         self._disks = {"sda": "ok", "sdb": "ok"}
         self._failed = 0

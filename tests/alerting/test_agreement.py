@@ -15,7 +15,7 @@ from qmp_exporter.alerting.rules import expression
 from qmp_exporter.alerting.settings import Settings
 from qmp_exporter.catalog import CATALOG
 from qmp_exporter.catalog.troubles import OF_VMS, ROWS_OF_A_VM
-from qmp_exporter.core.troubles import Troubles
+from qmp_exporter.core.current_troubles import CurrentTroubles
 
 HOURS = 2
 # They are about how fast something is: for them there are tests of VMs that are steady.
@@ -112,7 +112,7 @@ def test_what_is_about_rates_agrees_where_they_are_steady(promtool, tmp_path: Pa
         }
 
     names = {name: re.findall(r"([a-z_]+)=", labels) for name, _, labels in (one.partition("{") for one in now)}
-    troubles = Troubles(ROWS_OF_A_VM, values, lambda family: tuple(names[family]))
+    troubles = CurrentTroubles(ROWS_OF_A_VM, values, lambda family: tuple(names[family]))
     for number in range(80):
         now.update({sample: 100 + growth * number for sample, growth in steady.growth.items()})
         if "_length_" in (last := [*now][-1]):
@@ -150,7 +150,7 @@ def test_what_is_about_rates_agrees_where_they_are_steady(promtool, tmp_path: Pa
 
 def test_an_error_that_stops_the_vm_is_that_alone_also_where_qemu_is_slow_to_say_so():
     story = Story()
-    troubles = Troubles(ROWS_OF_A_VM, story.vm.values, CATALOG.label_names)
+    troubles = CurrentTroubles(ROWS_OF_A_VM, story.vm.values, CATALOG.label_names)
 
     def stands(now: float) -> list[str]:
         troubles.look(now, story.now)

@@ -1,7 +1,7 @@
 """What can be wrong: each trouble once, with its words, its alert and its condition on our own state."""
 
+from qmp_exporter.core.current_troubles import Rows
 from qmp_exporter.core.trouble import OverVms
-from qmp_exporter.core.troubles import Rows
 
 from . import disk, exporter, guest, image, job, machine
 

@@ -2,7 +2,7 @@
 
 from structlog.typing import FilteringBoundLogger
 
-from qmp_exporter.core.troubles import Change, Standing
+from qmp_exporter.core.current_troubles import Change, Standing
 
 
 def tell(log: FilteringBoundLogger, change: Change, at: float) -> None:

@@ -14,6 +14,7 @@ from qmp_exporter.core.activity import Activity
 from qmp_exporter.core.backoff import LONGEST, delay, least_delay
 from qmp_exporter.core.black_box import BlackBox, Recorder
 from qmp_exporter.core.budget import Budget
+from qmp_exporter.core.current_troubles import CurrentTroubles
 from qmp_exporter.core.dispatch import Dispatch
 from qmp_exporter.core.event_log import Entry
 from qmp_exporter.core.family import LIFECYCLE
@@ -24,7 +25,6 @@ from qmp_exporter.core.protocol import Answer, LateAnswer, Message, Protocol
 from qmp_exporter.core.query_scheduler import in_a_slot
 from qmp_exporter.core.samples import SHARED as SERIES
 from qmp_exporter.core.session import Notice, Outcome, Session
-from qmp_exporter.core.troubles import Troubles
 from qmp_exporter.core.vm import Vm
 from qmp_exporter.core.wire import BadMessage, Event
 from qmp_exporter.daemon.host.exits import ProcessExit
@@ -89,7 +89,7 @@ class Watch:
         self._shared = shared or Shared()
         self.vm = Vm(dispatch, time.time(), self._shared.series, hears_events=self.hears_events)
         self.activity = Activity()
-        self.troubles = Troubles(ROWS_OF_A_VM, self.vm.values, dispatch.label_names)
+        self.troubles = CurrentTroubles(ROWS_OF_A_VM, self.vm.values, dispatch.label_names)
         self.health = Health(time.time())
         self._dispatch = dispatch
         self._stats = stats

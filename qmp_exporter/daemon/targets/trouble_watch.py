@@ -12,7 +12,7 @@ import structlog
 
 from qmp_exporter.catalog.own_metrics import OWN
 from qmp_exporter.catalog.troubles import OVER_VMS, ROWS_OF_THE_EXPORTER
-from qmp_exporter.core.troubles import Ledger, Standing, Troubles
+from qmp_exporter.core.current_troubles import CurrentTroubles, Standing, Tracker
 from qmp_exporter.daemon.monitor.trouble_log import tell
 from qmp_exporter.daemon.monitor.watch import Watch
 from qmp_exporter.daemon.selfstats import Selfstats
@@ -32,8 +32,8 @@ class TroubleWatch:
 
     def __init__(self, fleet: Fleet, stats: Selfstats) -> None:
         self._fleet = fleet
-        self._exporter = Troubles(ROWS_OF_THE_EXPORTER, stats.values, lambda family: LABELS[family])
-        self._over_vms = Ledger()
+        self._exporter = CurrentTroubles(ROWS_OF_THE_EXPORTER, stats.values, lambda family: LABELS[family])
+        self._over_vms = Tracker()
         self.standing: list[Standing] = []
 
     async def run(self) -> None:

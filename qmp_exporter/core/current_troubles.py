@@ -38,7 +38,7 @@ class _Known:
         self.is_told = False
 
 
-class Ledger:
+class Tracker:
     """Which troubles there are, by what the conditions yield each time: those that last, kept as long as they are."""
 
     __slots__ = ("_known",)
@@ -97,28 +97,28 @@ class Rows:
                 yield trouble, labels, trouble.detail(evidence) if trouble.detail else ""
 
 
-class Troubles:
+class CurrentTroubles:
     """Those of one VM, or of the exporter.  Times as in Evidence."""
 
-    __slots__ = ("_ledger", "_names", "_past", "_rows", "_values")
+    __slots__ = ("_names", "_past", "_rows", "_tracker", "_values")
 
     def __init__(self, rows: Rows, values: Values, names: Callable[[str], tuple[str, ...]]) -> None:
         self._rows = rows
         self._values = values
         self._names = names
         self._past = Past(rows.wanted)
-        self._ledger = Ledger()
+        self._tracker = Tracker()
 
     def look(self, now: float, at: float) -> Change:
         self._past.note(self._values, now)
-        return self._ledger.look(self._rows.found(self.evidence(now, at)), now, at)
+        return self._tracker.look(self._rows.found(self.evidence(now, at)), now, at)
 
     def evidence(self, now: float, at: float) -> Evidence:
         return Evidence(self._values, self._names, self._past, now, at)
 
     @property
     def standing(self) -> list[Standing]:
-        return self._ledger.standing
+        return self._tracker.standing
 
 
 def in_words(template: str, labels: Mapping[str, str]) -> str:

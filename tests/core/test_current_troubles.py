@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import pytest
 
+from qmp_exporter.core.current_troubles import CurrentTroubles, Rows, in_words
 from qmp_exporter.core.evidence import RISES, SERIES
 from qmp_exporter.core.trouble import Condition, Trouble, any_of, held, holds, rose, zeros
-from qmp_exporter.core.troubles import Rows, Troubles, in_words
 
 Samples = dict[str, Mapping[tuple[str, ...], float]]
 NAMES = {"qemu_state": ("state",), "qemu_errors_total": ("device", "action"), "qemu_up": ()}
@@ -21,7 +21,9 @@ class Told:
 
     def __init__(self, when: Condition, **more: object) -> None:
         self.samples: Samples = {}
-        self.troubles = Troubles(Rows([row(when, **more)]), lambda name: self.samples.get(name, {}), NAMES.__getitem__)
+        self.troubles = CurrentTroubles(
+            Rows([row(when, **more)]), lambda name: self.samples.get(name, {}), NAMES.__getitem__
+        )
         self.began: list[tuple[float, dict[str, str]]] = []
         self.over: list[tuple[float, dict[str, str]]] = []
 
@@ -120,7 +122,7 @@ def test_the_worst_are_first_and_of_those_the_oldest():
         for severity, number in (("warning", 1), ("critical", 2), ("critical", 3))
     ]
     samples = {(str(number),): 0.0 for number in (1, 2, 3)}
-    troubles = Troubles(Rows(rows), lambda _: samples, NAMES.__getitem__)
+    troubles = CurrentTroubles(Rows(rows), lambda _: samples, NAMES.__getitem__)
     for now, number in enumerate((1, 3, 2)):
         samples[str(number),] = 1
         troubles.look(now, now)
