@@ -34,7 +34,7 @@ from qmp_exporter.webserver.addresses import bound, named
 
 DEFAULT_ADDRESS = ":10065"
 SPARE_FILES = 64  # descriptors for anything but monitors: files that are read, logs, the event loop
-HEARTBEAT = 1.0  # seconds between two looks at how late the event loop is
+HEARTBEAT = 1.0  # seconds between two checks of how late the event loop is
 NOTIFY_AGAIN = 0.1  # seconds
 LAG_WINDOW = 15  # heartbeats that the exported lag is the longest of
 
@@ -135,8 +135,10 @@ async def _until(stop: asyncio.Event, *tasks_of: Callable[[], Coroutine[None, No
             await stop.wait()
             for task in tasks:
                 task.cancel()
-    except* WebConfigWrong as group_of_one:
-        raise group_of_one.exceptions[0] from None
+    except ExceptionGroup as group:  # not except*: what is raised there Python 3.11.2 puts into a group again
+        if group.split(WebConfigWrong)[1] is None:
+            raise WebConfigWrong from None
+        raise
 
 
 async def _heartbeat(fleet: Fleet, stats: Selfstats, allowed: int, is_ready: asyncio.Event) -> None:
