@@ -18,7 +18,7 @@ from qmp_exporter.core.vm_facts import Slice, VmFacts
 NOT_REPORTED = 2**64 - 1  # virtio-balloon.c: stats are -1 until the guest reports them
 PERIODS = 3  # without a new report, after which the last one is too old
 LEAST = 60.0  # seconds; a report is not called old before
-UNARMED = 60.0  # seconds between two looks at a balloon that reports nothing
+UNARMED = 60.0  # seconds between two queries of a balloon that reports nothing
 PLACES = ("peripheral", "peripheral-anon")  # where devices of users are in the QOM tree: with an id, and without
 IS_BALLOON = re.compile(r"child<virtio-balloon[a-z-]*>")
 NAME = r"[A-Za-z0-9._\[\]-]{1,64}"  # id_wellformed in util/id.c, and device[0]

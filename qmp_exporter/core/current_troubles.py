@@ -1,4 +1,4 @@
-"""What is known of a VM, look by look -> the troubles that it has, which of them began, and which are over."""
+"""What is known of a VM, time after time -> the troubles that it has, which of them began, and which are over."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ class Standing(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a look has found to be new."""
+    """What an update has found to be new."""
 
     began: Sequence[Standing] = ()
     over: Sequence[Standing] = ()
@@ -46,7 +46,7 @@ class Tracker:
     def __init__(self) -> None:
         self._known: dict[Key, _Known] = {}
 
-    def look(self, found: Iterable[tuple[Trouble, Found, str]], now: float, at: float) -> Change:
+    def update(self, found: Iterable[tuple[Trouble, Found, str]], now: float, at: float) -> Change:
         """`found`: each trouble that holds now, what it is about, and its detail."""
         for trouble, labels, detail in found:
             key = trouble.name, tuple(labels.items())
@@ -109,9 +109,9 @@ class CurrentTroubles:
         self._past = Past(rows.wanted)
         self._tracker = Tracker()
 
-    def look(self, now: float, at: float) -> Change:
+    def update(self, now: float, at: float) -> Change:
         self._past.note(self._values, now)
-        return self._tracker.look(self._rows.found(self.evidence(now, at)), now, at)
+        return self._tracker.update(self._rows.found(self.evidence(now, at)), now, at)
 
     def evidence(self, now: float, at: float) -> Evidence:
         return Evidence(self._values, self._names, self._past, now, at)

@@ -68,7 +68,7 @@ class EventLog:
         self._events: dict[Labels, float] = {}
         self._moved: dict[int, dict[Labels, _Moved]] = {}
 
-    def look(self, samples: Samples, at: float) -> None:
+    def note(self, samples: Samples, at: float) -> None:
         """The monitor was read; `at` is the time of the newest message."""
         if self._sources.events is None or samples.values[self._sources.events] == self._events:
             return

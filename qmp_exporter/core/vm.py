@@ -151,7 +151,7 @@ class Vm:
             for index, apply, read in self._every_event.moments:
                 apply(self.samples, index, read(event, self.facts))
             self._came, self.facts.at = None, newest
-        self._event_log.look(self.samples, self.facts.at)
+        self._event_log.note(self.samples, self.facts.at)
 
     # --- what is known of it
 

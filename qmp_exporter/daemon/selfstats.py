@@ -116,7 +116,7 @@ class Selfstats:
         for what in ("name", "socket"):
             self._collisions.labels(what).set(tally[what])
 
-    def looked(self, source: str, at: float, refused: Mapping[str, int]) -> None:
+    def scanned(self, source: str, at: float, refused: Mapping[str, int]) -> None:
         """A source of targets was looked through; how much of it gives no target, by reason."""
         self._last_look.labels(source).set(at)
         self.refused(source, refused)

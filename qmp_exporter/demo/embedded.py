@@ -117,7 +117,7 @@ async def _live(qemu: Qemu, rng: Random) -> None:
             tray_open = not tray_open
             await qemu.execute("blockdev-open-tray" if tray_open else "blockdev-close-tray", id=qemu.machine.cdrom_qdev)
         if step % 20 == 1:
-            viewer = await _look_in(qemu)
+            viewer = await _open_viewer(qemu)
         if step % 20 == 12 and viewer is not None:
             viewer.close()
         if step % 60 == 2:
@@ -126,7 +126,7 @@ async def _live(qemu: Qemu, rng: Random) -> None:
             await qemu.execute("block-job-cancel", device=MIRROR["job-id"])
 
 
-async def _look_in(qemu: Qemu) -> asyncio.StreamWriter:
+async def _open_viewer(qemu: Qemu) -> asyncio.StreamWriter:
     """-> a VNC session, which lasts until that is closed; the bytes are those of RFB 3.8 (RFC 6143, 7.1 to 7.3)"""
     ((address,),) = (server["server"] for server in await qemu.execute("query-vnc-servers"))
     reader, writer = await asyncio.open_connection(address["host"], int(address["service"]))

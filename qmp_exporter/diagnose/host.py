@@ -19,7 +19,7 @@ from qmp_exporter.diagnose.arguments import Use, uses, vm_name
 from qmp_exporter.diagnose.sockdiag import File, UnixSocket, file_of, unix_sockets
 from qmp_exporter.diagnose.watching import unanswered
 
-LOOKS = 5  # in one second, at a process that may wait for storage
+CHECKS = 5  # in one second, at a process that may wait for storage
 SERVICE_USER = "qmp-exporter"  # of the unit that is shipped
 _QEMU = re.compile(
     r"qemu|kvm"
@@ -133,8 +133,8 @@ class Host:
         All at once, since a storage that hangs has them all.
         """
         waiting = {process.pid for process in self._processes if process.status == psutil.STATUS_DISK_SLEEP}
-        for _ in range(LOOKS if waiting else 0):
-            time.sleep(1.0 / LOOKS)
+        for _ in range(CHECKS if waiting else 0):
+            time.sleep(1.0 / CHECKS)
             waiting = _in_disk_sleep(waiting)
         return frozenset(waiting)
 

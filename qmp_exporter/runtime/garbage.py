@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-LOOK: Final = 1.0  # seconds between two looks whether most is there
+CHECK_EVERY: Final = 1.0  # seconds between two checks whether most is there
 PAUSE: Final = 60.0  # seconds between two collections
 SLOW: Final = 0.02  # seconds; when a collection took longer, what it has found alive is set aside as well
 CHURN: Final = 256  # VMs that have gone: what was set aside of them is 25 MB of garbage by then
@@ -22,7 +22,7 @@ async def collect_garbage(is_settled: Callable[[], bool], gone: Callable[[], int
     """Never returns.  `is_settled`: whether most of what stays is there; `gone`: how many VMs have left so far."""
     gc.set_threshold(*THRESHOLDS)
     while not is_settled():  # noqa: ASYNC110  a second sooner or later is all the same
-        await asyncio.sleep(LOOK)
+        await asyncio.sleep(CHECK_EVERY)
     gc.freeze()
     left = gone()
     while True:

@@ -18,7 +18,7 @@ def handlers(telemetry_path: str) -> dict[str, Handler]:
     """By the paths of their endpoints."""
     page, policy = _page(telemetry_path)
 
-    async def look(_request: web.Request) -> web.Response:
+    async def show(_request: web.Request) -> web.Response:
         headers = {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer", **NO_STORE}
         return web.Response(text=page, content_type="text/html", headers=headers)
 
@@ -37,7 +37,7 @@ def handlers(telemetry_path: str) -> dict[str, Handler]:
         return web.Response(text=text, content_type="text/plain", headers=NO_STORE)
 
     return {
-        PAGE: look,
+        PAGE: show,
         "/-/reference": metrics,
         "/-/runbooks/{alert}": runbooks,
     }

@@ -23,7 +23,7 @@ from qmp_exporter.webserver.policy import Policy, file_stamps, rules
 from qmp_exporter.webserver.settings import RateLimit
 from qmp_exporter.webserver.tls import alternative_names
 
-LOOK: Final = 1.0  # seconds between two looks at the files: a stat() of each
+CHECK_EVERY: Final = 1.0  # seconds between two checks of the files: a stat() of each
 RETRY: Final = 10.0  # seconds until what was bad is read again, though it looks the same: it may name a file that comes
 CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="qmp-exporter", charset="UTF-8"'}
 
@@ -58,11 +58,11 @@ class AccessControl:
     async def run(self) -> None:
         """Look at the files now and then; never returns."""
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(CHECK_EVERY)
             if self._rules.config.files:
-                await self.look()
+                await self.check()
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Wait for a hanging storage as long as it takes: another try would hang beside it.
 
         A change counts when a second look finds the same: until then somebody may still be writing.

@@ -164,7 +164,7 @@ class Lives:
             for sample, value in life.story.page().items():
                 name, brace, labels = sample.partition("{")
                 self.series[f'{name}{{{labels.rstrip("}")}{"," if brace else ""}vm="{life.name}"}}'][number] = value
-            life.troubles.look(now, now)
+            life.troubles.update(now, now)
         if number % 4 == 0:
             self.found[number * SCRAPE] = set(self._look(now))
 

@@ -118,7 +118,7 @@ def test_what_is_about_rates_agrees_where_they_are_steady(promtool, tmp_path: Pa
         if "_length_" in (last := [*now][-1]):
             now[last] = 100 + steady.growth[last]
         at = number * float(SCRAPE)
-        troubles.look(at, at)
+        troubles.update(at, at)
         found = [
             labels for one, labels, _ in ROWS_OF_A_VM.found(troubles.evidence(at, at)) if one.name == steady.trouble
         ]
@@ -153,7 +153,7 @@ def test_an_error_that_stops_the_vm_is_that_alone_also_where_qemu_is_slow_to_say
     troubles = CurrentTroubles(ROWS_OF_A_VM, story.vm.values, CATALOG.label_names)
 
     def stands(now: float) -> list[str]:
-        troubles.look(now, story.now)
+        troubles.update(now, story.now)
         return [one.trouble.name for one in troubles.standing]
 
     story.answers("query-status", {"status": "running", "running": True})

@@ -1,6 +1,6 @@
 """The address of an exporter -> its page in Debian's Chromium, with whatever the browser complained of.
 
-async with started(binary) as browser, looking(browser, "127.0.0.1:10065") as look: ...
+async with started(binary) as browser, viewing(browser, "127.0.0.1:10065") as view: ...
 """
 
 import contextlib
@@ -27,7 +27,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "i
 expect.set_options(timeout=PATIENCE)
 
 
-class Look:
+class View:
     """`complaints`: errors and warnings of the browser, what its policy has blocked among them."""
 
     def __init__(self, page: Page) -> None:
@@ -69,15 +69,15 @@ async def started(binary: str) -> AsyncIterator[Browser]:
 
 
 @contextlib.asynccontextmanager
-async def looking(
+async def viewing(
     browser: Browser, address: str, *, path: str = "/", init_script: str = "", **context: Any
-) -> AsyncIterator[Look]:
+) -> AsyncIterator[View]:
     """Inside, the page is open, with a profile of its own; `context` is Playwright's, by default a desktop."""
     page = await browser.new_page(**(DESKTOP | context))
     try:
-        look = Look(page)
+        view = View(page)
         await page.add_init_script(init_script)
         await page.goto(f"http://{address}{path}")
-        yield look
+        yield view
     finally:
         await page.close()

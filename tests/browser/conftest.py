@@ -14,7 +14,7 @@ from exporter import Vm, exporting, free_port
 from parts import need
 from qmp_exporter.simulator import Monitor, SimulatedVm
 
-Open = Callable[..., Awaitable[chromium.Look]]
+Open = Callable[..., Awaitable[chromium.View]]
 
 
 @pytest.fixture
@@ -36,14 +36,14 @@ async def opened(directory: Path, browser: Browser) -> AsyncIterator[Open]:
     """Opens the page of an exporter that watches simulated VMs, and targets without one."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def look(
+        async def view(
             *vms: SimulatedVm, targets: tuple[Vm, ...] = (), poll: str = "1s", **context: object
-        ) -> chromium.Look:
+        ) -> chromium.View:
             for number, vm in enumerate(vms):
                 await stack.enter_async_context(Monitor(vm, directory / f"{number}.sock"))
             watched = [Vm(vm.name, directory / f"{number}.sock") for number, vm in enumerate(vms)]
             address = f"127.0.0.1:{free_port()}"
             await stack.enter_async_context(exporting(directory, *watched, *targets, poll=poll, address=address))
-            return await stack.enter_async_context(chromium.looking(browser, address, **context))
+            return await stack.enter_async_context(chromium.viewing(browser, address, **context))
 
-        yield look
+        yield view

@@ -71,9 +71,9 @@ async def real(browser: Browser) -> None:
         await _shoot(browser, address, "page-phone", "3 in trouble", **chromium.PHONE)
         for page in ("qemu-fleet.html", f"qemu-vm.html?instance={address}&vm=db02"):
             name = f"console-{page.partition('.')[0].removeprefix('qemu-')}"
-            async with chromium.looking(browser, prometheus.address, path=f"/consoles/{page}", **LAPTOP) as look:
-                await expect(look.page.get_by_text("QEMUVMStoppedOnIOError").first).to_be_visible()
-                await look.page.screenshot(path=DOCS / f"{name}.png", full_page=True)
+            async with chromium.viewing(browser, prometheus.address, path=f"/consoles/{page}", **LAPTOP) as view:
+                await expect(view.page.get_by_text("QEMUVMStoppedOnIOError").first).to_be_visible()
+                await view.page.screenshot(path=DOCS / f"{name}.png", full_page=True)
 
 
 async def _work(qemu: Qemu) -> None:
@@ -108,12 +108,12 @@ async def many(browser: Browser) -> None:
 
 async def _shoot(browser: Browser, address: str, name: str, sum_: str, *, opens: str = "", **context: Any) -> None:
     """What is to be seen without scrolling, once the page sums it up like this."""
-    async with chromium.looking(browser, address, **context) as look:
-        await expect(look.page.locator("#sum")).to_contain_text(sum_)
+    async with chromium.viewing(browser, address, **context) as view:
+        await expect(view.page.locator("#sum")).to_contain_text(sum_)
         if opens:
-            await look.row(opens).locator(".open").click()
-            await expect(look.page.locator("tr.more")).to_have_count(1)
-        await look.page.screenshot(path=DOCS / f"{name}.png")
+            await view.row(opens).locator(".open").click()
+            await expect(view.page.locator("tr.more")).to_have_count(1)
+        await view.page.screenshot(path=DOCS / f"{name}.png")
 
 
 async def main() -> None:

@@ -16,7 +16,7 @@ from spoiled import encoded, spoiled
 
 MESSAGES = int(os.environ.get("HOSTILE_MESSAGES", "50000"))
 BATCHES = (1, 1, 1, 1, 20)  # messages that are written before the exporter asks its next question
-LOOK = 5000  # messages between two looks at the page and the memory
+CHECK_EVERY = 5000  # messages between two looks at the page and the memory
 KEPT = 256 * 1024  # bytes of anything but samples that a VM may make us keep
 
 WORDS = Words()
@@ -64,7 +64,7 @@ class Attack:
             self.peer.leaves()
             self.peer.greets()
 
-    def look(self) -> None:
+    def check(self) -> None:
         check_page(self.peer.vm)
         check_series(self.peer.vm)
         assert sum(kept(self.peer.vm, self.peer.watch.session).values()) < KEPT, kept(
@@ -86,10 +86,10 @@ def test_whatever_it_is_told_it_goes_on_and_does_not_grow(figure):
     attack = Attack(seed=1)
     grown_up = 0
     while attack.lines < MESSAGES:
-        looked = attack.lines // LOOK
+        looked = attack.lines // CHECK_EVERY
         attack.batch()
-        if attack.lines // LOOK > looked:
-            attack.look()
+        if attack.lines // CHECK_EVERY > looked:
+            attack.check()
             grown_up = grown_up or (resident() if attack.lines > MESSAGES // 3 else 0)
     growth = resident() - grown_up
     reasons = attack.bad_messages()

@@ -182,7 +182,7 @@ async def test_one_that_says_nothing_is_ended_and_started_again(
     monkeypatch: pytest.MonkeyPatch, directory: Path
 ) -> None:
     monkeypatch.setattr(web_process, "SILENT", 3.0)
-    monkeypatch.setattr(web_process, "LOOK", 0.1)
+    monkeypatch.setattr(web_process, "CHECK_EVERY", 0.1)
     async with serving(directory) as (web, stats):
         await web.serves.wait()
         child = child_of(os.getpid())

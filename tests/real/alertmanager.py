@@ -37,11 +37,11 @@ class Mailbox:
     async def comes(self, subject: str) -> Mail:
         """-> the first mail with this subject"""
 
-        async def look() -> Mail | None:
+        async def find() -> Mail | None:
             return next((mail for mail in self.mails if mail.subject == subject), None)
 
         return await awaited(
-            look, lambda: f"no mail {subject!r} among {[mail.subject for mail in self.mails]}", DEADLINE
+            find, lambda: f"no mail {subject!r} among {[mail.subject for mail in self.mails]}", DEADLINE
         )
 
     async def receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

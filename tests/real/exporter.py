@@ -79,10 +79,10 @@ class Exporter:
     async def logs(self, words: str) -> str:
         """-> the first line of the log with these words"""
 
-        async def look() -> str | None:
+        async def find() -> str | None:
             return next((line for line in self.logged().splitlines() if words in line), None)
 
-        return await awaited(look, self.logged)
+        return await awaited(find, self.logged)
 
     def about(self, vm: Vm) -> "Exporter":
         """-> the same one, and what it says of another VM"""

@@ -30,8 +30,8 @@ async def test_the_fleet_leads_to_the_vm_in_trouble_and_its_disk(short_path):
         bad.io_error("virtio-disk1", "write", "stop", nospace=True)
         await prometheus.finds('ALERTS{alertname="QEMUVMStoppedOnIOError",alertstate="firing"}')
         await prometheus.finds("increase(qemu_block_io_errors_total[1h]) > 0")
-        async with chromium.looking(browser, prometheus.address, path="/consoles/qemu-fleet.html") as look:
-            page = look.page
+        async with chromium.viewing(browser, prometheus.address, path="/consoles/qemu-fleet.html") as view:
+            page = view.page
             await expect(page.locator("p").first).to_contain_text("2 VMs, 1 running, 1 in trouble, hypervisors: 1")
             alert = page.get_by_role("row").filter(has=page.get_by_role("link", name="QEMUVMStoppedOnIOError"))
             await expect(alert).to_contain_text(f"{BAD} {address} drive-virtio-disk1: nospace", use_inner_text=True)
@@ -44,5 +44,5 @@ async def test_the_fleet_leads_to_the_vm_in_trouble_and_its_disk(short_path):
             await expect(disk).to_contain_text("nospace")
             await expect(disk.get_by_role("cell").last).to_have_text("1")
             assert await page.locator("b").count() == 0
-            assert await look.barriers() == ""
-            assert look.complaints == []
+            assert await view.barriers() == ""
+            assert view.complaints == []

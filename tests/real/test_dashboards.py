@@ -30,7 +30,7 @@ class Page:
         self._stats = Selfstats()
         self._stats.count_targets(lambda: ("connected", "missing"))
         self._stats.watch_web_process(os.getpid())
-        self._stats.looked("discover /run/qmp/*.sock", 1.0, {"name": 1})
+        self._stats.scanned("discover /run/qmp/*.sock", 1.0, {"name": 1})
         self._stats.tell_source("discover /run/qmp/*.sock", works=True)
 
     async def answer(self, _request: web.Request) -> web.Response:

@@ -25,7 +25,7 @@ def as_it_was() -> Iterator[None]:
 
 
 async def test_garbage_goes_soon_and_what_was_set_aside_when_many_have_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(garbage, "LOOK", 0.001)
+    monkeypatch.setattr(garbage, "CHECK_EVERY", 0.001)
     monkeypatch.setattr(garbage, "PAUSE", 0.001)
     settled = asyncio.Event()
     gone = 0

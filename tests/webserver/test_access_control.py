@@ -48,8 +48,8 @@ class Site:
 
     async def settle(self) -> None:
         """The files are looked at twice, as is done before a change counts."""
-        await self.access.look()
-        await self.access.look()
+        await self.access.check()
+        await self.access.check()
 
     async def get(self, client: ssl.SSLContext | None = None, path: str = "/", **how: object) -> aiohttp.ClientResponse:
         async with (
@@ -245,7 +245,7 @@ async def test_more_than_the_rate_is_refused(at: Path) -> None:
     async with site(at, "rate_limit: {interval: 1h, burst: 3}\n") as served:
         assert [(await served.get()).status for _ in range(4)] == [200, 200, 200, 429]
         served.write("rate_limit: {interval: 1ms, burst: 1}\n")
-        await served.access.look()
+        await served.access.check()
         while (await served.get()).status != 200:
             pass
 
@@ -270,7 +270,7 @@ async def test_what_has_become_bad_changes_nothing_and_is_told_once(at: Path, au
         authority.issue("127.0.0.1").write(at, "half")
         (at / "server.pem").write_bytes((at / "half.pem").read_bytes())  # the key is still to come
         for _ in range(3):
-            await served.access.look()
+            await served.access.check()
         assert (await served.get(client(at), headers=password("prometheus", "secret"))).status == 200
         assert served.own("qmp_exporter_web_config_last_reload_successful") == 0
         said = "".join(capfd.readouterr())
@@ -296,7 +296,7 @@ async def test_while_the_file_is_written_the_one_before_holds(at: Path) -> None:
     async with site(at, whole) as served:
         for end in range(1, len(whole)):
             served.write(whole[:end])
-            await served.access.look()
+            await served.access.check()
             assert (await served.get(client(at))).status == 401
         served.write(whole)
         await served.settle()

@@ -25,7 +25,7 @@ PIDFD_INFO_EXIT = 1 << 3
 INFO = struct.Struct("Q52xi")  # the mask, what we do not want, and the status as wait(2) gives it
 ENDED_WITHIN = 60.0  # seconds from the loss of the monitor on; giving back a terabyte of memory takes its time
 WAITED_FOR_WITHIN = 5.0  # seconds; a parent that waits for its children does so at once
-LOOK_AGAIN = 0.05
+CHECK_EVERY = 0.05
 
 
 class Exit(NamedTuple):
@@ -43,7 +43,7 @@ class ProcessExit:
         self._cgroup = own_cgroup(pid, mount_point())
         self._may_know = True  # the kernel is new enough to tell the status
         self._oom_kills = 0
-        self.look()
+        self.check()
 
     @classmethod
     def of_peer(cls, monitor: socket.socket, connected_at: float) -> "ProcessExit | None":
@@ -70,7 +70,7 @@ class ProcessExit:
         except OSError:  # it is gone
             return None
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Take note of what must be known from before the end."""
         self._oom_kills = self._count_oom_kills() or self._oom_kills
 
@@ -102,11 +102,11 @@ class ProcessExit:
 
     async def _status_in_the_end(self) -> int | None:
         """When the parent has waited for it, which nothing tells without being polled."""
-        for _ in range(int(WAITED_FOR_WITHIN / LOOK_AGAIN)):
+        for _ in range(int(WAITED_FOR_WITHIN / CHECK_EVERY)):
             status = self._status()
             if status is not None or not self._may_know:
                 return status
-            await asyncio.sleep(LOOK_AGAIN)
+            await asyncio.sleep(CHECK_EVERY)
         return self._status()
 
     def _status(self) -> int | None:

@@ -102,7 +102,7 @@ class ProcessReader:
         if not vcpus or stat is None:
             return None
         open_fds = _open_fds(self.pid)
-        self._look_again(now, open_fds)
+        self._refresh(now, open_fds)
         info = ProcessInfo(
             cpu_seconds=(int(stat[11]) + int(stat[12])) / TICKS,
             resident_bytes=int(stat[21]) * PAGE,
@@ -124,7 +124,7 @@ class ProcessReader:
             info = info._replace(mounts=parse_mounts(content(f"/proc/{self.pid}/mountinfo") or b""))
         return info
 
-    def _look_again(self, now: float, open_fds: int | None) -> None:
+    def _refresh(self, now: float, open_fds: int | None) -> None:
         """For what is plugged in, which takes descriptors, where the process was moved to, and what its limits are."""
         if now - self._seen_at < SEEN_AGAIN:
             return

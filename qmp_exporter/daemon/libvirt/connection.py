@@ -142,9 +142,9 @@ class Connection(asyncio.BufferedProtocol):
             self._timer.cancel()
             self._timer = None
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_at(deadline, self._look_at_the_clock)
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._check_deadlines)
 
-    def _look_at_the_clock(self) -> None:
+    def _check_deadlines(self) -> None:
         self._timer = None
         deadline = self.conversation.deadline
         if deadline is not None and deadline <= time.monotonic():

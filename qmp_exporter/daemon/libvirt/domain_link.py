@@ -127,7 +127,7 @@ class DomainLink:
         if self.sends_nothing:
             self._deliver([StateHint()])
 
-    def look_if_it_hangs(self) -> None:
+    def check_if_it_hangs(self) -> None:
         """Ask how long libvirt has been waiting for QEMU, which asks nobody else."""
         self._connection.call(Procedure.GET_CONTROL_INFO, self._packed, self._control_info_came)
 
@@ -195,7 +195,7 @@ class CommandLink(DomainLink):
         self._called: _Called | None = None
         self._calls = 0
         self._fresh_until = float("-inf")
-        self._is_looking = False
+        self._is_checking = False
         self._again: asyncio.TimerHandle | None = None
         self._version: asyncio.Future[Greeting] = asyncio.get_running_loop().create_future()
 
@@ -247,15 +247,15 @@ class CommandLink(DomainLink):
             return
         if time.monotonic() < self._fresh_until:
             self._call(*self._wanted)
-        elif not self._is_looking:
-            self.look_if_it_hangs()
+        elif not self._is_checking:
+            self.check_if_it_hangs()
 
-    def look_if_it_hangs(self) -> None:
-        self._is_looking = True
-        super().look_if_it_hangs()
+    def check_if_it_hangs(self) -> None:
+        self._is_checking = True
+        super().check_if_it_hangs()
 
     def _control_info_came(self, answer: Reply | Failure) -> None:
-        self._is_looking = False
+        self._is_checking = False
         super()._control_info_came(answer)
         if not self.is_open:
             return

@@ -17,7 +17,7 @@ from qmp_exporter.daemon.monitor.mailbox import Mailbox
 from qmp_exporter.daemon.monitor.open_link import OpenLink
 from qmp_exporter.daemon.monitor.watch import Watch
 
-LOOKS, LOOK_AGAIN = 3, 5.0  # for its process, and seconds in between
+CHECKS, CHECK_EVERY = 3, 5.0  # for its process, and seconds in between
 LIBVIRT_S_OWN = "of libvirt"  # what hangs where no query of ours is in flight
 
 
@@ -104,11 +104,11 @@ class LibvirtWatch(Watch):
 
     async def _found(self) -> QemuProcess | None:
         """Looked for a few times: a program that has the same UUID on its command line may be there for a moment."""
-        for _ in range(LOOKS):
+        for _ in range(CHECKS):
             process = await self._domain.processes.find(self._domain.uuid)
             if process is not None:
                 return process
-            await asyncio.sleep(LOOK_AGAIN)
+            await asyncio.sleep(CHECK_EVERY)
         return None
 
     def _host_wants(self, pid: int) -> HostWants:

@@ -43,11 +43,11 @@ class Approach:
                 if self._target.visit:
                     self._see_that_nobody_is_there(target)
                 return self._connect("\0" + target[1:])
-            return await paths.run(target, self._look_and_connect, dispose=socket.socket.close)
+            return await paths.run(target, self._check_and_connect, dispose=socket.socket.close)
         except OSError as error:
             raise unreachable(error) from None
 
-    def _look_and_connect(self) -> socket.socket:
+    def _check_and_connect(self) -> socket.socket:
         path = self._target.socket
         self.seen = file_stamp(path)
         manager = None if self._target.allow_shared_monitor else managing_tool(path)  # a link may lead elsewhere by now

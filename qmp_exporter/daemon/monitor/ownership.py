@@ -24,7 +24,7 @@ def wrong_owner(socket: str, owner: int | None) -> str | None:
 
 
 def wrong_peer(peer: PeerProcess | None, owner: int | None) -> str | None:
-    """The same of who listens there, which is known once we are connected: a file can be put there after a look at it.
+    """The same of who listens there, which is known once we are connected: a file can be replaced after its check.
 
     Root may listen on behalf of anybody.
     """

@@ -14,7 +14,7 @@ from qmp_exporter.runtime.paths import DEADLINE
 from qmp_exporter.runtime.threads import run_in_daemon_thread
 from qmp_exporter.runtime.waiting import happens
 
-LOOK_AGAIN: Final = 1.0  # seconds; a stat costs nobody anything
+CHECK_EVERY: Final = 1.0  # seconds; a stat costs nobody anything
 
 
 class _Wait:
@@ -29,22 +29,22 @@ class SocketFiles:
     def __init__(self) -> None:
         self._waiting: dict[_Wait, None] = {}
         self._hanging: set[str] = set()  # directories
-        self._looking: asyncio.Task[None] | None = None
+        self._checking: asyncio.Task[None] | None = None
 
     async def has_changed(self, path: str, seen: FileStamp | None, seconds: float) -> bool:
         """Wait until there is another file than was seen, but no longer than some seconds."""
         wait = _Wait(path, seen)
         self._waiting[wait] = None
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.get_running_loop().create_task(self._look())
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.get_running_loop().create_task(self._check())
         try:
             return await happens(wait.changed, seconds)
         finally:
             del self._waiting[wait]
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         while self._waiting:
-            await asyncio.sleep(LOOK_AGAIN)
+            await asyncio.sleep(CHECK_EVERY)
             waits = [wait for wait in self._waiting if wait.directory not in self._hanging]
             for wait, stamp in zip(waits, await self._stamps(waits), strict=False):
                 if stamp != wait.seen:
@@ -54,14 +54,14 @@ class SocketFiles:
         """Of the first ones, if one of them hangs; the others are looked at the next time."""
         stamps: list[FileStamp | None] = []
 
-        def look() -> None:
+        def check() -> None:
             for wait in waits:
                 stamps.append(file_stamp(wait.path))  # noqa: PERF401  the caller sees how far it has come
 
-        looking = run_in_daemon_thread(look)
-        await asyncio.wait([looking], timeout=DEADLINE)
-        if not looking.done():
+        checking = run_in_daemon_thread(check)
+        await asyncio.wait([checking], timeout=DEADLINE)
+        if not checking.done():
             directory = waits[min(len(stamps), len(waits) - 1)].directory
             self._hanging.add(directory)
-            looking.add_done_callback(lambda _: self._hanging.discard(directory))
+            checking.add_done_callback(lambda _: self._hanging.discard(directory))
         return tuple(stamps)

@@ -41,9 +41,9 @@ from qmp_exporter.daemon.monitor.trouble_log import tell
 from qmp_exporter.daemon.selfstats import Selfstats
 from qmp_exporter.runtime.paths import PathCalls
 
-FIRST_LOOK = 1.0  # seconds until the process is looked at again when QEMU has not said yet which threads are vCPUs
+FIRST_CHECK = 1.0  # seconds until the process is looked at again when QEMU has not said yet which threads are vCPUs
 A_BUG = "a bug in the exporter ended the session; its log says more"
-EVENTS_EVERY = 10.0  # seconds between two looks for events to log: what comes meanwhile is in one line
+EVENTS_EVERY = 10.0  # seconds between two lines of log about events: what comes meanwhile is in one line
 
 log = structlog.get_logger()
 
@@ -115,9 +115,9 @@ class Watch:
         self.target = target
         self._log = log.bind(vm=target.name, socket=target.socket)
 
-    def look_for_troubles(self, now: float, at: float) -> bool:
+    def check_for_troubles(self, now: float, at: float) -> bool:
         """`now` on a clock that never jumps, `at` in seconds since the epoch.  Whether one began or is over."""
-        change = self.troubles.look(now, at)
+        change = self.troubles.update(now, at)
         if change.began:
             self.recorder.keep()
         tell(self._log, change, at)
@@ -178,9 +178,9 @@ class Watch:
         try:
             self.health = Health(time.time())
             async with asyncio.TaskGroup() as group:
-                looking = group.create_task(self._look_at_process(link))
+                polling = group.create_task(self._poll_process(link))
                 await self._serve(link)
-                looking.cancel()
+                polling.cancel()
         finally:
             self._was_announced = self.vm.facts.ending
             await link.close()
@@ -319,7 +319,7 @@ class Watch:
             self._told_state = state
             self._shared.news.tell(self)
 
-    async def _look_at_process(self, link: OpenLink) -> None:
+    async def _poll_process(self, link: OpenLink) -> None:
         """Ask the host's kernel about QEMU's process as often as QEMU is polled."""
         self.pid = pid = await self._pid_of(link)
         if pid is None or not self.vm.host_parts:
@@ -327,7 +327,7 @@ class Watch:
         reader = ProcessReader(pid, self.vm.host_parts, self._shared.network)
         while True:
             self._read_process(reader)
-            seconds = self.target.poll_interval if self.vm.facts[HOST_WANTS].vcpus else FIRST_LOOK
+            seconds = self.target.poll_interval if self.vm.facts[HOST_WANTS].vcpus else FIRST_CHECK
             await asyncio.sleep(in_a_slot(time.monotonic() + seconds, seconds) - time.monotonic())
 
     def _read_process(self, reader: ProcessReader) -> None:
@@ -337,7 +337,7 @@ class Watch:
             self.vm.process_found(time.time())
         self.vm.process(info, time.time())
         if self._process_exit is not None:
-            self._process_exit.look()
+            self._process_exit.check()
 
     def count_limited(self) -> None:
         """Samples found no room for a new value of a label; the log says so once."""

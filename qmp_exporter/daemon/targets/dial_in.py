@@ -25,7 +25,7 @@ from qmp_exporter.runtime.paths import PathCalls
 from qmp_exporter.runtime.waiting import happens
 
 RETRY = 5.0  # seconds until it is tried again to listen, or to accept
-LOOK = 5.0  # seconds without anybody who comes until it is looked whether the socket's file is still there
+CHECK_EVERY = 5.0  # seconds without anybody who comes until it is looked whether the socket's file is still there
 MAX_VMS = 4096  # names on one socket within the grace period; twice what a hypervisor runs
 MAX_STRANGERS = 256  # connections that have not said yet who they are; at 0.3 MiB at most
 SHARE = 4  # of them from one process that are left alone when there is no room for another's
@@ -284,12 +284,12 @@ class DialIn:
 
 
 async def _readable(listener: socket.socket) -> bool:
-    """Whether somebody came, within LOOK."""
+    """Whether somebody came, within CHECK_EVERY."""
     loop = asyncio.get_running_loop()
     somebody = asyncio.Event()
     loop.add_reader(listener, somebody.set)
     try:
-        async with asyncio.timeout(LOOK):
+        async with asyncio.timeout(CHECK_EVERY):
             await somebody.wait()
     except TimeoutError:
         return False

@@ -37,9 +37,9 @@ from qmp_exporter.runtime.cooperative import YieldBudget
 from qmp_exporter.runtime.paths import PathCalls
 from qmp_exporter.runtime.waiting import happens
 
-LOOK: Final = 5.0  # seconds between two looks at who has a monitor of his own, and who holds calls
-LIST_AGAIN: Final = 12  # looks, after which it is asked anew which domains run
-CONTROL_INFO: Final = 2  # looks, after which libvirt is asked whether it waits for a QEMU
+CHECK_EVERY: Final = 5.0  # seconds between two checks of who has a monitor of his own, and who holds calls
+LIST_AGAIN: Final = 12  # checks, after which it is asked anew which domains run
+CONTROL_INFO: Final = 2  # checks, after which libvirt is asked whether it waits for a QEMU
 MAX_DOMAINS: Final = 4096  # on the page; twice what a hypervisor runs
 AT_ONCE: Final = 1.0  # seconds until a daemon that has gone is looked for again
 GATHER: Final = 0.02  # seconds in which domains that come are gathered
@@ -135,16 +135,16 @@ class LibvirtDomains:
         if self._entry.commands and not self._has_listed:
             self._log.info("libvirt marks each domain as tainted", why="its QEMU is asked: custom-monitor")
         listed = None
-        for look in itertools.count():
+        for turn in itertools.count():
             if listed is not (listed := connection.conversation.domains):
                 self._has_listed = True
                 self._take_list(listed or ())
-            if look % LIST_AGAIN == LIST_AGAIN - 1:
+            if turn % LIST_AGAIN == LIST_AGAIN - 1:
                 connection.list_again()
-            if look % CONTROL_INFO == 0:
+            if turn % CONTROL_INFO == 0:
                 await self._ask_what_hangs()
-            self._look_at_calls()
-            if await happens(connection.over, LOOK):
+            self._check_calls()
+            if await happens(connection.over, CHECK_EVERY):
                 break
         self._say_unreachable(connection.unreachable())
 
@@ -256,7 +256,7 @@ class LibvirtDomains:
 
     async def _tell_fleet(self) -> None:
         while True:
-            if await happens(self._news, LOOK):
+            if await happens(self._news, CHECK_EVERY):
                 self._news.clear()
             await self._leave_to_their_own_monitors()
             self._meet_again()
@@ -319,10 +319,10 @@ class LibvirtDomains:
         turn = YieldBudget()
         for domain in tuple(self._domains.values()):
             if domain.link is not None and domain.link.sends_nothing:  # else it looks itself before it asks
-                domain.link.look_if_it_hangs()
+                domain.link.check_if_it_hangs()
             await turn.checkpoint()
 
-    def _look_at_calls(self) -> None:
+    def _check_calls(self) -> None:
         """Where QEMUs that hang hold all calls that libvirt takes at a time, no other VM can be asked."""
         links = [caller for caller in self._slots.holders if isinstance(caller, CommandLink)]
         self._stats.libvirt_calls.labels(self.source.name).set(len(links))

@@ -21,7 +21,7 @@ from qmp_exporter.runtime.supervisor import restart_on_crash
 KNOWN: Final = Known({label.name for family in CATALOG.families for label in family.labels}, OPTIONAL)
 
 
-Looking = SourcePoller | DialIn | LibvirtDomains
+Finder = SourcePoller | DialIn | LibvirtDomains
 
 
 class Reconciler:
@@ -29,7 +29,7 @@ class Reconciler:
         self._fleet = fleet
         self._stats = stats
         self._files = TargetFiles(KNOWN)
-        self._lookings: dict[Hashable, Looking] = {}
+        self._finders: dict[Hashable, Finder] = {}
         self._running: dict[Hashable, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self.apply(config)
@@ -37,32 +37,32 @@ class Reconciler:
     async def run(self) -> None:
         """Look for targets; never returns."""
         async with asyncio.TaskGroup() as self._group:
-            for key in self._lookings:
+            for key in self._finders:
                 self._start(self._group, key)
             await asyncio.Event().wait()
 
     def apply(self, config: Config) -> None:
         """From now on this configuration holds; what it has in common with the one before is left in peace."""
-        before = self._lookings
-        self._lookings = self._wanted(config)
+        before = self._finders
+        self._finders = self._wanted(config)
         ending: dict[Source, asyncio.Task[None]] = {}
-        for key in before.keys() - self._lookings.keys():
+        for key in before.keys() - self._finders.keys():
             if task := self._running.pop(key, None):
                 task.cancel()
                 ending[before[key].source] = task
-        sources = {looking.source for looking in self._lookings.values()}
-        for source in {looking.source for looking in before.values()} - sources:
+        sources = {finder.source for finder in self._finders.values()}
+        for source in {finder.source for finder in before.values()} - sources:
             self._fleet.forget(source)
         self._fleet.want(STATIC, config.vms)
-        for source in sources - {looking.source for looking in before.values()}:
+        for source in sources - {finder.source for finder in before.values()}:
             self._fleet.expect(source)
-        for key in self._lookings.keys() - before.keys():
+        for key in self._finders.keys() - before.keys():
             if self._group is not None:
-                self._start(self._group, key, after=ending.get(self._lookings[key].source))
+                self._start(self._group, key, after=ending.get(self._finders[key].source))
 
-    def _wanted(self, config: Config) -> dict[Hashable, Looking]:
+    def _wanted(self, config: Config) -> dict[Hashable, Finder]:
         """What it looks for, by everything that makes a difference to it."""
-        wanted: dict[Hashable, Looking] = {}
+        wanted: dict[Hashable, Finder] = {}
         for entry in config.discover:
             name = Naming(entry, self._fleet).name
             wanted[entry] = SourcePoller(
@@ -78,16 +78,16 @@ class Reconciler:
         return wanted
 
     def _start(self, group: asyncio.TaskGroup, key: Hashable, after: "asyncio.Task[None] | None" = None) -> None:
-        self._running[key] = group.create_task(self._look(self._lookings[key], after))
+        self._running[key] = group.create_task(self._find(self._finders[key], after))
 
-    async def _look(self, looking: Looking, after: "asyncio.Task[None] | None") -> None:
+    async def _find(self, finder: Finder, after: "asyncio.Task[None] | None") -> None:
         if after is not None:
             await asyncio.wait([after])  # only one can listen at a path
-        await restart_on_crash(partial(self._run, looking), source=looking.source.name)
+        await restart_on_crash(partial(self._run, finder), source=finder.source.name)
 
-    async def _run(self, looking: Looking) -> None:
+    async def _run(self, finder: Finder) -> None:
         try:
-            await looking.run()
+            await finder.run()
         except Exception:
-            self._fleet.fails(looking.source, "a bug in the exporter, which its log tells")
+            self._fleet.fails(finder.source, "a bug in the exporter, which its log tells")
             raise

@@ -1,4 +1,4 @@
-"""Looks at the file system, again and again -> the targets of a source; what gives no target is said once."""
+"""Scans the file system, again and again -> the targets of a source; what gives no target is said once."""
 
 import asyncio
 import glob
@@ -19,10 +19,10 @@ from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.daemon.targets.sources import Source
 from qmp_exporter.runtime.threads import run_in_daemon_thread
 
-PAUSE = 5.0  # seconds between two looks
-SLOW = 5.0  # seconds after which it is said that a look takes long
+PAUSE = 5.0  # seconds between two scans
+SLOW = 5.0  # seconds after which it is said that a scan takes long
 MOST = 10_000  # files of a glob: the one who may write into the directory must not fill our memory
-SAID = 20  # refusals that are logged after one look; the metric counts them all
+SAID = 20  # refusals that are logged after one scan; the metric counts them all
 
 log = structlog.get_logger()
 
@@ -69,7 +69,7 @@ class SourcePoller:
         name: Callable[[Sequence[Target]], Sequence[Target]] = lambda targets: targets,
     ) -> None:
         self.source = source
-        self._look = scan
+        self._scan = scan
         self._name = name
         self._grace = grace
         self._fleet = fleet
@@ -82,13 +82,13 @@ class SourcePoller:
     async def run(self) -> None:
         """Never returns."""
         while True:
-            looking = run_in_daemon_thread(self._look)
-            await asyncio.wait([looking], timeout=SLOW)
-            if not looking.done():
+            scanning = run_in_daemon_thread(self._scan)
+            await asyncio.wait([scanning], timeout=SLOW)
+            if not scanning.done():
                 self._log.warning("the file system does not answer; what was found before stays", seconds=SLOW)
                 self._fleet.fails(self.source, "the file system does not answer")
             try:
-                self._take(await looking)
+                self._take(await scanning)
             except OSError as error:
                 self._fail(error)
             await asyncio.sleep(PAUSE)
@@ -107,7 +107,7 @@ class SourcePoller:
         self._say(sorted(refused - self._refused))
         self._refused = refused
         kinds = Counter(reason for _, reason in {(one.what, one.reason) for one in refused})
-        self._stats.looked(self.source.name, time.time(), kinds)
+        self._stats.scanned(self.source.name, time.time(), kinds)
 
     def _say(self, refused: Sequence[Refused]) -> None:
         for what, reason, why in refused[:SAID]:

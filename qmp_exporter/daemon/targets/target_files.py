@@ -40,7 +40,7 @@ class TargetFiles:
 
     @property
     def by_file(self) -> Mapping[str, tuple[Target, ...]]:
-        """What each file gave at the last look."""
+        """What each file gave when it was read last."""
         return {path: read.targets for path, read in self._read.items()}
 
     def _up_to_date(self, path: str, defaults: Target) -> _Read | None:

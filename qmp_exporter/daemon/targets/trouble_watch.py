@@ -1,6 +1,6 @@
 """The fleet -> the troubles of its VMs and of the exporter, looked for as things happen, and a line of log for each.
 
-A VM is looked at soon after an event or a change of its state, and every LOOK_EVERY seconds with all others: some
+A VM is checked soon after an event or a change of its state, and every CHECK_EVERY seconds with all others: some
 troubles begin because something has lasted, and end because it is long ago.
 """
 
@@ -20,8 +20,8 @@ from qmp_exporter.daemon.targets.fleet import Fleet
 from qmp_exporter.runtime.cooperative import YieldBudget
 from qmp_exporter.runtime.waiting import happens
 
-LOOK_EVERY = 15.0  # seconds; a VM takes some 130 µs
-SETTLES = 0.25  # seconds in which QEMU answers what an event had asked; a storm makes one look of it
+CHECK_EVERY = 15.0  # seconds; a VM takes some 130 µs
+SETTLES = 0.25  # seconds in which QEMU answers what an event had asked; a storm makes one check of it
 LABELS = {row.name: row.labels for row in OWN}
 
 log = structlog.get_logger()
@@ -39,37 +39,37 @@ class TroubleWatch:
     async def run(self) -> None:
         """Never returns."""
         while True:
-            due = time.monotonic() + LOOK_EVERY
-            await self.look()
+            due = time.monotonic() + CHECK_EVERY
+            await self.check()
             while (left := due - time.monotonic()) > 0:
                 if await happens(self._fleet.news.event, left):
                     await asyncio.sleep(SETTLES)
-                    if await self._look_at(self._fleet.news.take()):
-                        self._look_over_vms()
+                    if await self._check(self._fleet.news.take()):
+                        self._check_over_vms()
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """At all VMs, and at the exporter."""
         self._fleet.news.take()
-        await self._look_at(tuple(self._fleet.watches.values()))
-        self._look_over_vms()
+        await self._check(tuple(self._fleet.watches.values()))
+        self._check_over_vms()
         now, at = time.monotonic(), time.time()
-        tell(log, self._exporter.look(now, at), at)
+        tell(log, self._exporter.update(now, at), at)
         self._stand()
 
-    async def _look_at(self, watches: Iterable[Watch]) -> bool:
+    async def _check(self, watches: Iterable[Watch]) -> bool:
         """Whether a trouble of one of them began or is over."""
         turn, has_changed = YieldBudget(), False
         for watch in watches:
-            has_changed |= watch.look_for_troubles(time.monotonic(), time.time())
+            has_changed |= watch.check_for_troubles(time.monotonic(), time.time())
             await turn.checkpoint()
         return has_changed
 
-    def _look_over_vms(self) -> None:
+    def _check_over_vms(self) -> None:
         """Take some 5 µs for each VM, which a storm of events on one of them must not cost four times a second."""
         now, at = time.monotonic(), time.time()
         vms = {watch.target.name: watch.troubles.evidence(now, at) for watch in self._fleet.watches.values()}
         found = ((trouble, labels, detail) for trouble, when in OVER_VMS for labels, detail in when.ask(vms))
-        tell(log, self._over_vms.look(found, now, at), at)
+        tell(log, self._over_vms.update(found, now, at), at)
         self._stand()
 
     def _stand(self) -> None:

@@ -15,7 +15,7 @@ from qmp_exporter.daemon.web.exposition import Exposition
 from qmp_exporter.runtime.paths import PathCalls
 
 INTERVAL: Final = 15.0  # seconds
-LOOK_AGAIN: Final = 0.1
+CHECK_EVERY: Final = 0.1
 MODE: Final = 0o644  # node_exporter is another user
 # node_exporter tells of itself by the names by which prometheus_client tells of us, and two of one name are an error.
 OURS: Final = (b"qemu_", b"qmp_exporter_")
@@ -28,10 +28,10 @@ async def write_pages(path: Path, exposition: Exposition, is_ready: Callable[[],
 
     `is_ready`: every VM was tried once; until then none would be up.
     """
-    for _ in range(int(INTERVAL / LOOK_AGAIN)):
+    for _ in range(int(INTERVAL / CHECK_EVERY)):
         if is_ready():
             break
-        await asyncio.sleep(LOOK_AGAIN)
+        await asyncio.sleep(CHECK_EVERY)
     calls = PathCalls()
     complained = ""
     try:

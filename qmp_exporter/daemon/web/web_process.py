@@ -27,7 +27,7 @@ from qmp_exporter.daemon.web.answers import Answers
 from qmp_exporter.daemon.web.conversation import Conversation
 from qmp_exporter.runtime import out_of_memory
 
-LOOK: Final = 1.0  # seconds between two looks whether it is alive
+CHECK_EVERY: Final = 1.0  # seconds between two checks whether it is alive
 SILENT: Final = 30.0  # seconds after which it is not: it says something every two seconds
 LEAVES: Final = 3.0  # seconds in which it ends its answers when we end
 STEADY: Final = 60.0  # seconds; who lived as long has not failed at once
@@ -124,7 +124,7 @@ class WebProcess:
 
 async def _kill_when_silent(conversation: Conversation, process: asyncio.subprocess.Process) -> None:
     while True:
-        await asyncio.sleep(LOOK)
+        await asyncio.sleep(CHECK_EVERY)
         if time.monotonic() - conversation.heard_at > SILENT:
             log.error("the web process says nothing: it is ended", seconds=SILENT)
             _kill(process)

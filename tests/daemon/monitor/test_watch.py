@@ -389,7 +389,7 @@ async def test_a_group_that_is_switched_off_is_neither_shown_nor_asked_for(monit
 async def test_who_touches_its_socket_at_each_session_does_not_make_us_connect_without_end(
     directory: Path, watch: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(socket_files, "LOOK_AGAIN", 0.001)
+    monkeypatch.setattr(socket_files, "CHECK_EVERY", 0.001)
     path = directory / "web01.sock"
     sessions: list[float] = []
 

@@ -540,7 +540,7 @@ async def test_a_file_that_is_no_socket_is_never_removed(
 async def test_a_socket_whose_file_was_removed_is_made_anew_and_whoever_is_connected_stays(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dial_in_module, "LOOK", AT_ONCE)
+    monkeypatch.setattr(dial_in_module, "CHECK_EVERY", AT_ONCE)
     await exporter.listens()
     await exporter.dials(SimulatedVm("web01", vm_uuid=ONE))
     await exporter.says('qemu_up{vm="web01"}')
@@ -599,7 +599,7 @@ async def test_a_socket_that_cannot_be_made_is_seen_with_its_reason_until_it_can
 async def test_a_socket_that_is_lost_later_is_seen_and_whoever_is_connected_stays(
     exporter: Exporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dial_in_module, "LOOK", AT_ONCE)
+    monkeypatch.setattr(dial_in_module, "CHECK_EVERY", AT_ONCE)
     exporter.socket = exporter.socket.parent / "tidied" / "dial-in.sock"
     exporter.socket.parent.mkdir()
     await exporter.listens()

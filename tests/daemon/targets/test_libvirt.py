@@ -60,7 +60,7 @@ class Exporter(FleetPage):
 
 @pytest.fixture
 async def exporter(directory: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Exporter]:
-    monkeypatch.setattr(libvirt_module, "LOOK", 0.05)
+    monkeypatch.setattr(libvirt_module, "CHECK_EVERY", 0.05)
     monkeypatch.setattr(libvirt_module, "AT_ONCE", 0.01)
     async with asyncio.TaskGroup() as group, AsyncExitStack():
         exporter = Exporter(directory / "libvirt-sock", group)

@@ -23,7 +23,7 @@ def entry(directory: Path, **keys: str) -> Discover:
     return parse(f"discover:\n  - glob: {directory}/*.sock\n{lines}", "config.yaml").discover[0]
 
 
-def look(found: Discover, fleet: Running, naming: Naming) -> list[str]:
+def discovered(found: Discover, fleet: Running, naming: Naming) -> list[str]:
     """What each look at the directory brings about."""
     targets = naming.name(scan(found).targets)
     fleet.want(SCAN, targets, grace=60)
@@ -41,9 +41,9 @@ async def told(fleet: Running, *names: str) -> None:
 
 async def named_web01(found: Discover, fleet: Running, naming: Naming) -> None:
     """The VM behind 101.sock has told its name and is called by it."""
-    look(found, fleet, naming)
+    discovered(found, fleet, naming)
     await told(fleet, "101")
-    assert look(found, fleet, naming) == ["web01"]
+    assert discovered(found, fleet, naming) == ["web01"]
     await eventually(lambda: "web01" in fleet.watches)
 
 
@@ -53,12 +53,12 @@ async def test_a_vm_has_its_path_s_name_until_it_tells_its_own_and_keeps_connect
     found = entry(directory, name_from="name")
     naming = Naming(found, fleet)
     async with Monitor(SimulatedVm(name="web01"), directory / "101.sock") as monitor:
-        assert look(found, fleet, naming) == ["101"]
+        assert discovered(found, fleet, naming) == ["101"]
         await fleet.says('qemu_up{vm="101"} 1.0')
         monitor.vm.change_rtc(7)
         await fleet.says(CHANGED % "101")
         await told(fleet, "101")
-        assert look(found, fleet, naming) == ["web01"]
+        assert discovered(found, fleet, naming) == ["web01"]
         await fleet.says(CHANGED % "web01")
         assert 'vm="101"' not in await fleet.text()
         assert list(fleet.watches) == ["web01"]
@@ -67,7 +67,7 @@ async def test_a_vm_has_its_path_s_name_until_it_tells_its_own_and_keeps_connect
         assert connections(monitor) == 1
     await fleet.says('qemu_up{vm="web01"} 0.0')
     (directory / "101.sock").unlink(missing_ok=True)
-    assert look(found, fleet, naming) == []
+    assert discovered(found, fleet, naming) == []
     await fleet.says('qemu_rtc_changes_total{vm="web01"} 2.0')
 
 
@@ -88,9 +88,9 @@ async def test_a_pattern_cuts_the_name_out_of_what_names_the_vm(
     found = entry(directory, **keys)
     naming = Naming(found, fleet)
     async with Monitor(SimulatedVm("web01.example.org", vm_uuid=UUID), directory / "101.sock"):
-        look(found, fleet, naming)
+        discovered(found, fleet, naming)
         await told(fleet, "101")
-        assert look(found, fleet, naming) == [name]
+        assert discovered(found, fleet, naming) == [name]
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,9 @@ async def test_a_vm_whose_own_name_is_none_keeps_that_of_its_path_and_the_log_sa
     found = entry(directory, name_from="name", name=pattern)
     naming = Naming(found, fleet)
     async with Monitor(vm, directory / "101.sock"):
-        look(found, fleet, naming)
+        discovered(found, fleet, naming)
         await told(fleet, "101")
-        assert [look(found, fleet, naming) for _ in range(2)] == [["101"], ["101"]]
+        assert [discovered(found, fleet, naming) for _ in range(2)] == [["101"], ["101"]]
     said = [line for line in capsys.readouterr().out.splitlines() if "named by its path" in line]
     assert len(said) == 1
     assert why in said[0]
@@ -124,11 +124,11 @@ async def test_of_two_vms_with_one_name_the_second_is_still_watched_under_the_na
         Monitor(SimulatedVm("web01", vm_uuid=UUID), directory / "101.sock") as one,
         Monitor(SimulatedVm("web01"), directory / "102.sock") as other,
     ):
-        assert look(found, fleet, naming) == ["101", "102"]
+        assert discovered(found, fleet, naming) == ["101", "102"]
         await told(fleet, "101", "102")
-        assert look(found, fleet, naming) == ["web01", "102"]
+        assert discovered(found, fleet, naming) == ["web01", "102"]
         await fleet.says('qemu_up{vm="web01"} 1.0')
-        assert look(found, fleet, naming) == ["web01", "102"]
+        assert discovered(found, fleet, naming) == ["web01", "102"]
         await fleet.says('qemu_up{vm="102"} 1.0')
         assert connections(one) == connections(other) == 1
 
@@ -141,7 +141,7 @@ async def test_a_vm_that_was_restarted_and_is_silent_keeps_its_own_name(fleet: R
     async with Monitor(SimulatedVm("web01"), directory / "101.sock") as silent:
         silent.inject(Stall("query-name"))
         await eventually(lambda: connections(silent) == 1)
-        assert look(found, fleet, naming) == ["web01"]
+        assert discovered(found, fleet, naming) == ["web01"]
 
 
 async def test_a_socket_where_another_vm_answers_has_that_vm_s_name(fleet: Running, directory: Path) -> None:
@@ -152,5 +152,5 @@ async def test_a_socket_where_another_vm_answers_has_that_vm_s_name(fleet: Runni
     async with Monitor(SimulatedVm("db01"), directory / "101.sock"):
         await eventually(lambda: fleet.watches["web01"].vm.facts[IDENTITY].name == "db01")
         await told(fleet, "web01")
-        assert look(found, fleet, naming) == ["db01"]
+        assert discovered(found, fleet, naming) == ["db01"]
         await fleet.says('qemu_up{vm="db01"} 1.0')

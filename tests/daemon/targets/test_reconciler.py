@@ -51,7 +51,7 @@ async def up(fleet: Running, name: str, labels: str = "") -> None:
     await fleet.says(f'qemu_up{{{labels}vm="{name}"}} 1.0')
 
 
-async def looked(fleet: Running) -> None:
+async def scanned(fleet: Running) -> None:
     """Wait until a look was begun and done."""
     for _ in range(2):  # the first may have been under way
         before = last_look(fleet)
@@ -91,7 +91,7 @@ async def test_a_vm_that_comes_back_within_its_grace_goes_on_counting(
         await up(fleet, "web01")
         vm.change_rtc(1)
         await fleet.says('qemu_rtc_changes_total{vm="web01"} 1.0')
-    await looked(fleet)
+    await scanned(fleet)
     await fleet.says('qemu_monitor_state{state="missing",vm="web01"} 1.0')
     async with Monitor(vm, directory / "web01.sock"):
         await up(fleet, "web01")

@@ -79,14 +79,14 @@ async def test_a_vm_that_is_paused_by_order_is_no_trouble(
     await fleet.says('qemu_up{vm="web01"} 1.0')
     monitor.vm.stop()
     await fleet.says('qemu_vm_state{state="paused",vm="web01"} 1.0')
-    await troubles.look()
+    await troubles.check()
     assert fleet.watches["web01"].troubles.standing == []
     assert told(lines, "trouble began") == []
 
 
 async def test_the_api_tells_it_with_what_to_do(fleet: Running, monitor: Monitor, troubles: TroubleWatch) -> None:
     disk = await stopped_on_an_error(fleet, monitor)
-    await troubles.look()
+    await troubles.check()
     data = json.loads(await JsonOfTargets(fleet, troubles).body(compressed=False))["data"]
     (trouble,) = data["targets"][0]["troubles"]
     assert (trouble["alert"], trouble["severity"]) == ("QEMUVMStoppedOnIOError", "critical")
@@ -103,12 +103,12 @@ async def test_what_is_wrong_with_the_exporter_itself_is_told_beside_the_vms(
     fleet.fails(Source(LIBVIRT, "libvirt qemu:///system"), "nobody listens")
     fleet.stats.web_config_successful.set(1)
     fleet.stats.reload_successful.set(0)
-    await troubles.look()
+    await troubles.check()
     data = json.loads(await JsonOfTargets(fleet, troubles).body(compressed=False))["data"]
     assert {trouble["alert"] for trouble in data["troubles"]} == {
         "QMPExporterLibvirtUnreachable",
         "QMPExporterConfigBad",
     }
     fleet.stats.reload_successful.set(1)
-    await troubles.look()
+    await troubles.check()
     assert [one.trouble.name for one in troubles.standing] == ["QMPExporterLibvirtUnreachable"]

@@ -17,9 +17,9 @@ from watching import eventually
 STOPPED = ("qemu_block_io_errors_total", "qemu_vm_state", "qemu_vm_stops_total")
 
 
-def look(server: Server) -> bool:
+def check(server: Server) -> bool:
     """As the one does who looks for troubles of all VMs."""
-    return server.fleet.watches["web01"].look_for_troubles(time.monotonic(), time.time())
+    return server.fleet.watches["web01"].check_for_troubles(time.monotonic(), time.time())
 
 
 async def is_offered(server: Server) -> bool:
@@ -37,13 +37,13 @@ async def test_the_messages_before_a_fault_are_downloaded_and_tell_the_same_when
         server = await serve(Target("web01", str(directory / "web01.sock")), watch=True)
         watched = server.fleet.watches["web01"].vm
         await eventually(lambda: watched.values("qemu_vm_state").get(("running",)) == 1)
-        look(server)
+        check(server)
         response, _ = await server.ask("/api/v1/black-box?vm=web01")
         assert response.status == 404
         assert not await is_offered(server)
         vm.io_error(vm.blocks[0].id, "write", "stop", nospace=True)
         await eventually(lambda: watched.values("qemu_vm_state").get(("io-error",)) == 1)
-        assert look(server)
+        assert check(server)
         assert await is_offered(server)
         response, body = await server.ask("/api/v1/black-box?vm=web01")
         assert response.headers["Content-Disposition"] == "attachment; filename=black-box.jsonl"
