@@ -46,22 +46,33 @@ async def monitor(vm: SimulatedVm, directory: Path) -> AsyncIterator[Monitor]:
 
 
 # The longest first: what is left for the end is short.
-LONGEST = ("deploy bookworm", "deploy trixie", "real", "pages", "browser", "hostile")
+LONGEST = ("deploy bookworm", "deploy trixie", "pages", "real", "prometheus", "browser", "managers", "hostile")
+# Of tests/real.
+PROMETHEUS = ("alerting", "consoles", "dashboards", "drill", "fleet_prometheus", "scraping", "textfile", "web_security")
+MANAGERS = ("attach", "dial_in", "libvirt", "libvirt_api", "quickstarts", "visits")
 
 
 def group_of(nodeid: str) -> str:
     """Tests of one group run in one process of xdist, one after the other.
 
     A group is a folder whose tests share services of the machine, or measure how soon something happens. Of tests/real
-    those of the page are one of their own, of tests/deploy those that boot a release. Else it is a file.
+    there are four, by what they need; of tests/deploy those that boot a release are one. Else it is a file.
     """
     file, _, test = nodeid.partition("::")
-    folder = file.split("/")[1]
+    folder, name = file.split("/")[1], Path(file).stem.removeprefix("test_")
     if folder == "deploy":
         return next((f"deploy {release}" for release in ("bookworm", "trixie") if f"[{release}" in test), file)
     if folder == "real":
-        return "pages" if Path(file).name.startswith("test_page_") else "real"
+        return _group_of_real(name)
     return folder if folder in {"browser", "hostile"} else file
+
+
+def _group_of_real(name: str) -> str:
+    if name.startswith("page_"):
+        return "pages"
+    if name in PROMETHEUS:
+        return "prometheus"
+    return "managers" if name in MANAGERS else "real"
 
 
 class Groups(LoadScopeScheduling):
