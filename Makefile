@@ -28,11 +28,11 @@ help: ## this list
 run: .venv/.run ## the demo: two VMs, the exporter, and its page; ARGS="--web.listen-address=:9177"
 	$(BIN)/qmp-exporter demo $(ARGS)
 
-test: packages .venv/.dev $(LIVE) ## all tests, in four processes; ARGS="-k name" for some of them
-	$(BIN)/pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder $(ARGS)
+test: packages .venv/.dev $(LIVE) ## all tests, in three processes; ARGS="-k name" for some of them
+	$(BIN)/pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 test-qemu: packages .venv/.dev .qemu/$(RELEASE) ## tests/real with the QEMU of another Debian, as root; RELEASE=testing
-	PATH="$(CURDIR)/.qemu/$(RELEASE)/bin:$$PATH" $(BIN)/pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder $(TESTS) $(ARGS)
+	PATH="$(CURDIR)/.qemu/$(RELEASE)/bin:$$PATH" $(BIN)/pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder $(TESTS) $(ARGS)
 
 test-bare: .bare/$(RELEASE) ## both README commands in a bare Debian, as root; RELEASE=bookworm or trixie
 	sh tests/bare.sh $(RELEASE)

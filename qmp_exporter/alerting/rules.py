@@ -10,7 +10,8 @@ from qmp_exporter.core.trouble import Lookup, Trouble
 
 WIDTH = 120
 HEAD = """\
-# Alerts about VMs and about the exporter itself, made by `qmp-exporter rules`. rules_test.yml is their test.
+# Alerts about VMs and about the exporter itself, made by `qmp-exporter rules`, and tested by rules_test.yml and
+# rules_long_test.yml.
 #
 # An alert waits ("for") where the fault may fix itself, and not where the state itself is the fault. critical is for
 # now: a VM stands still, is gone, or loses data; warning is for the day. docs/alerts.md has them in one table.

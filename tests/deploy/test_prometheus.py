@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PROMETHEUS = ROOT / "deploy" / "prometheus"
+DEPLOY = ROOT / "deploy"
+PROMETHEUS = DEPLOY / "prometheus"
+TESTS = ("prometheus/rules_test.yml", "prometheus/rules_long_test.yml")
 DOCS = ROOT / "docs"
 
 
@@ -23,7 +25,7 @@ def test_the_rules_are_valid(promtool):
 
 
 def test_the_rules_do_what_their_own_tests_say(promtool):
-    promtool("test", "rules", "prometheus/rules_test.yml")
+    promtool("test", "rules", *TESTS)
 
 
 @pytest.mark.parametrize("name", ["agent", "central", "shard", "federate", "http_sd"])
@@ -86,7 +88,8 @@ def test_the_documentation_has_every_alert_with_its_severity_and_no_other():
 
 def test_every_alert_is_seen_firing_and_seen_silent():
     seen: dict[str, set[bool]] = defaultdict(set)
-    for case in yaml.safe_load((PROMETHEUS / "rules_test.yml").read_text())["tests"]:
-        for check in case.get("alert_rule_test", ()):
-            seen[check["alertname"]].add(bool(check["exp_alerts"]))
+    for tests in TESTS:
+        for case in yaml.safe_load((DEPLOY / tests).read_text())["tests"]:
+            for check in case.get("alert_rule_test", ()):
+                seen[check["alertname"]].add(bool(check["exp_alerts"]))
     assert dict(seen) == {alert["alert"]: {True, False} for alert in alerts()}
