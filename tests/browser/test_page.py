@@ -293,6 +293,7 @@ async def test_when_the_exporter_is_gone_the_page_says_since_when_and_finds_it_a
             await exporter.__aexit__(None, None, None)
             await expect(stale).to_contain_text("Stale since ")
             await expect(stale).to_contain_text("the exporter does not answer (no connection). Next try in ")
+            await expect(stale).to_contain_text(re.compile(r"Next try in 1\d s"))  # time enough to try before that
             monitor.vm.stop()
             async with exporting(directory, vm, address=address):
                 await view.page.get_by_role("button", name="Try now").click()

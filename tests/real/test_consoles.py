@@ -30,6 +30,7 @@ async def test_the_fleet_leads_to_the_vm_in_trouble_and_its_disk(short_path):
         bad.io_error("virtio-disk1", "write", "stop", nospace=True)
         await prometheus.finds('ALERTS{alertname="QEMUVMStoppedOnIOError",alertstate="firing"}')
         await prometheus.finds("increase(qemu_block_io_errors_total[1h]) > 0")
+        await prometheus.finds("count(qemu_up) == 2")  # a page is of one moment, and a scrape may have just failed
         async with chromium.viewing(browser, prometheus.address, path="/consoles/qemu-fleet.html") as view:
             page = view.page
             await expect(page.locator("p").first).to_contain_text("2 VMs, 1 running, 1 in trouble, hypervisors: 1")
