@@ -17,13 +17,12 @@ import jobs
 import provoke
 from exporter import Vm, exporting, free_port
 from parts import need
-from prometheus import DEPLOY, scraping
+from prometheus import CONSOLES, scraping
 from qmp_exporter.demo.machine import MIB, Cdrom, DataDisk, Fault, Machine, Vnc
 from qmp_exporter.demo.qemu import BINARY, Qemu
 from qmp_exporter.simulator import Monitor, SimulatedVm
 
 DOCS = Path(__file__).parents[2] / "docs"
-CONSOLES = tuple(f"--web.console.{what}={DEPLOY / 'consoles'}" for what in ("templates", "libraries"))
 MACHINES = (
     Machine("build03"),
     Machine("db01", disk=DataDisk()),
@@ -36,7 +35,7 @@ MACHINES = (
 LAPTOP = {"viewport": {"width": 1360, "height": 720}}
 MANAGED = Vm("pve104", "/var/run/qemu-server/104.qmp")  # which is Proxmox' own monitor
 MANY = 300
-WORK = 60.0  # seconds, in which the small lines of CPU and disk become some
+WORK = 30.0  # seconds, twice, in which the small lines of CPU and disk become some
 SETTLE = 15.0  # seconds, in which the page of simulated VMs does
 
 
@@ -78,7 +77,7 @@ async def real(browser: Browser) -> None:
 
 async def _work(qemu: Qemu) -> None:
     """Some reads and writes at different speeds."""
-    ends = asyncio.get_running_loop().time() + WORK / 2
+    ends = asyncio.get_running_loop().time() + WORK
     times = 1
     while asyncio.get_running_loop().time() < ends:
         await provoke.traffic(qemu, "write", times)

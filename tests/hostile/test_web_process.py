@@ -191,9 +191,7 @@ async def test_one_that_says_nothing_is_ended_and_started_again(
         assert not child.is_running()
 
 
-async def test_one_that_has_no_memory_left_is_started_again(
-    directory: Path,
-) -> None:
+async def test_one_that_has_no_memory_left_is_started_again(directory: Path) -> None:
     """It ends when a client first asks for more than is there, and does not go on refusing one after the other."""
     with capture_logs() as logged:
         async with serving(directory) as (web, stats):

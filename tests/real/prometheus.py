@@ -20,6 +20,8 @@ JOB = "qmp-exporter"  # as in deploy/, where the rules call it so
 DEADLINE = 30.0  # seconds
 OFTEN = "250ms"
 DEPLOY = Path(__file__).parents[2] / "deploy" / "prometheus"
+# Flags of a Prometheus that has the console pages of deploy/.
+CONSOLES = tuple(f"--web.console.{what}={DEPLOY / 'consoles'}" for what in ("templates", "libraries"))
 
 
 class Prometheus:

@@ -2,7 +2,7 @@
 
 import errno
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,21 +41,21 @@ async def test_one_bad_night(boot, short_path):
         with provoke.hung(web01):
             await exporter.logs("query unanswered")
 
-    def steps() -> Iterator[Callable[[], Awaitable[None]]]:
-        yield lambda: provoke.io_error_stop(web01, "write")
-        yield lambda: provoke.io_error_mended(web01)
-        yield lambda: provoke.io_error(web01, "read")
-        yield hangs
-        yield lambda: provoke.panic(db01)
-        yield lambda: provoke.quit_(db01)
-        yield lambda: provoke.sigkill(web01)
-
+    steps = (
+        partial(provoke.io_error_stop, web01, "write"),
+        partial(provoke.io_error_mended, web01),
+        partial(provoke.io_error, web01, "read"),
+        hangs,
+        partial(provoke.panic, db01),
+        partial(provoke.quit_, db01),
+        partial(provoke.sigkill, web01),
+    )
     vms = (Vm("web01", web01.monitor), Vm("db01", db01.monitor))
     async with exporting(short_path, *vms, poll="1s", complaints=True) as exporter:
         await exporter.says("qemu_up 1")
         await exporter.about(vms[1]).says("qemu_up 1")
         said = exporter.logged()
-        for step, wanted in zip(steps(), documented(), strict=True):
+        for step, wanted in zip(steps, documented(), strict=True):
             await step()
             said += await _next_lines(exporter, len(said), wanted)
 

@@ -6,12 +6,11 @@ from playwright.async_api import expect
 import chromium
 from exporter import Vm, exporting, free_port
 from parts import need
-from prometheus import DEPLOY, scraping
+from prometheus import CONSOLES, scraping
 from qmp_exporter.simulator import Monitor, SimulatedVm
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("prometheus_server")]
 
-CONSOLES = tuple(f"--web.console.{what}={DEPLOY / 'consoles'}" for what in ("templates", "libraries"))
 BAD = '<b>web"01'
 
 

@@ -48,7 +48,7 @@ class TroubleWatch:
                         self._check_over_vms()
 
     async def check(self) -> None:
-        """At all VMs, and at the exporter."""
+        """All VMs, and the exporter."""
         self._fleet.news.take()
         await self._check(tuple(self._fleet.watches.values()))
         self._check_over_vms()
