@@ -42,7 +42,9 @@ class Machine:
     def run(self, *command: str | Path) -> str:
         """-> what it said; it must succeed"""
         status, said = self.try_to(*command)
-        assert status == 0, f"{' '.join(map(str, command))}: exit status {status}\n{said}"
+        if status != 0:  # systemctl says no more than that a service failed; why stands in the journal
+            _, journal = self.try_to("journalctl", "--no-pager", "--lines=40")
+            raise AssertionError(f"{' '.join(map(str, command))}: exit status {status}\n{said}\n{journal}")
         return said
 
     def write(self, path: str, text: str) -> None:
