@@ -13,11 +13,15 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from cgroups import systemd_control_groups
 from parts import missing, need
 
 ROOTS = Path(__file__).parents[2] / ".live"
 BOOTED_WITHIN = 90.0  # seconds
 SERVICE = "qmp-exporter.service"
+# Two machines in one control group would have the same groups for their services: that of one does not start if the
+# other one removes its group in that moment.
+IN_GROUPS = ("sh", "-euc", 'until [ "$1" = -- ]; do echo $$ > "$1/cgroup.procs"; shift; done; shift; exec "$@"', "sh")
 
 
 class Machine:
@@ -91,14 +95,14 @@ def booted(release: str, shown: Path) -> Iterator[Machine]:
         *("--quiet", "--boot", "--notify-ready=yes", "--console=read-only", "--register=no", "--keep-unit"),
         *("--volatile=overlay", "--private-network", f"--machine=live-{os.getpid()}", "--kill-signal=SIGKILL"),
     )
-    with tempfile.TemporaryDirectory(prefix="live-") as name:
+    with tempfile.TemporaryDirectory(prefix="live-") as name, systemd_control_groups(Path(name).name) as groups:
         directory = Path(name)
         console = directory / "console.log"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as news, console.open("wb") as log:
             news.bind(f"{directory}/notify")
             news.settimeout(BOOTED_WITHIN)
             container = subprocess.Popen(
-                [nspawn, *options, f"--directory={root}", f"--bind-ro={shown}:/mnt"],
+                [*IN_GROUPS, *groups, "--", nspawn, *options, f"--directory={root}", f"--bind-ro={shown}:/mnt"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -1,6 +1,7 @@
 """Control groups of the real kernel, and files like its own -> what a VM's group says."""
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cgroups import control_group
 from parts import missing, need_root
 from qmp_exporter.daemon.host.cgroup import mount_point, own_cgroup, read_cgroup
 
@@ -25,12 +27,8 @@ def root() -> Iterator[Path]:
     mounted = mount_point()
     if mounted is None:
         missing("no control groups of version 2 are mounted")
-    base = Path(mounted, "qmp-exporter-test")
-    base.mkdir()
-    yield base
-    for directory in (*sorted(base.rglob("*/"), reverse=True), base):
-        if directory.is_dir():
-            directory.rmdir()
+    with control_group(Path(mounted, f"qmp-exporter-test-{os.getpid()}")) as base:
+        yield base
 
 
 @contextlib.contextmanager
