@@ -3,7 +3,7 @@
 docs/api.md describes each member to those who read them: what is here is public.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 from msgspec import Raw, Struct
@@ -96,6 +96,7 @@ class TroubleNow(Struct, frozen=True, omit_defaults=True):
     todo: str
     detail: str = ""
     labels: Mapping[str, str] = {}
+    inhibited: bool = False
 
 
 class Activity(Struct, frozen=True, omit_defaults=True):
@@ -167,13 +168,23 @@ def monitor(vm: Vm, since: float, reason: str, retry_at: float | None, *, waits:
     return Monitor(vm.monitor_state, since, printable(reason), retry_at, unanswered_since)
 
 
-def trouble(standing: Standing, named: Mapping[str, str]) -> TroubleNow:
-    """`named`: the labels that an alert has beside those of the trouble itself."""
-    row = standing.trouble
-    todo = " ".join(in_words(row.todo, {**named, **standing.labels}).split())
-    return TroubleNow(
-        row.name, row.severity, standing.since, row.short, row.first, todo, standing.detail, standing.labels
-    )
+def troubles(standing: Sequence[Standing], named: Mapping[str, str]) -> Iterator[TroubleNow]:
+    """`standing`: those of one VM, or of the exporter; `named`: the labels that an alert has beside those of it."""
+    inhibited = {name for one in standing for name in one.trouble.inhibits}
+    for one in standing:
+        row = one.trouble
+        todo = " ".join(in_words(row.todo, {**named, **one.labels}).split())
+        yield TroubleNow(
+            alert=row.name,
+            severity=row.severity,
+            since=one.since,
+            what=row.short,
+            first=row.first,
+            todo=todo,
+            detail=one.detail,
+            labels=one.labels,
+            inhibited=row.name in inhibited,
+        )
 
 
 def target(

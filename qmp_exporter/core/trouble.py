@@ -53,6 +53,8 @@ class Trouble:
     Times in seconds.  `lasts`: what holds for less is none.  `wait`: the alert comes later than the page tells, for it
     may be over by then.  `keeps`: it is told for so long after it was over.
 
+    `inhibits`: troubles of the same VM that follow from it, and of which nobody is told beside it.
+
     `has_own_lines`: the log tells of it by messages that know more.
     """
 
@@ -70,6 +72,7 @@ class Trouble:
     lasts: int = 0
     wait: int = 0
     keeps: int = 0
+    inhibits: tuple[str, ...] = ()
     has_own_lines: bool = False
     detail: Callable[[Evidence], str] | None = None
     threshold: float | None = None

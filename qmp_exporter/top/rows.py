@@ -84,8 +84,10 @@ def level(vm: Vm) -> int:
 
 
 def wrong(vm: Vm) -> Iterator[str]:
-    """Each trouble with its disks and what to do first."""
+    """Each trouble that a person is told of, with its disks and what to do first."""
     for one in vm.get("troubles", ()):
+        if one.get("inhibited"):
+            continue
         disks = one.get("detail") or one.get("labels", {}).get("device", "")
         yield without_controls(f"{one['what']}{' ' if disks else ''}{disks} -> {one['first']}".replace("`", ""))
     if vm["monitor"]["state"] not in SESSIONS and not vm.get("troubles"):

@@ -46,6 +46,21 @@ async def test_the_vm_in_trouble_comes_first_with_its_disk_and_its_time(opened):
     assert view.complaints == []
 
 
+async def test_a_trouble_that_follows_from_a_worse_one_is_told_where_the_vm_is_opened_alone(opened):
+    """As Alertmanager inhibits it."""
+    vm = SimulatedVm("web01")
+    view = await opened(vm)
+    vm.io_error("virtio-disk0", "read", "report")
+    await expect(view.cell("web01", "wrong")).to_contain_text("I/O errors")
+    vm.io_error("virtio-disk1", "write", "stop", nospace=True)
+    await expect(view.cell("web01", "wrong")).to_have_text(re.compile("^stopped on an I/O error .* resume it$"))
+    await view.row("web01").locator(".open").click()
+    wrong = view.page.locator("tr.more section").filter(has_text="What is wrong")
+    await expect(wrong.get_by_role("link")).to_have_text(
+        ["Runbook QEMUVMStoppedOnIOError", "Runbook QEMUBlockIOErrors"]
+    )
+
+
 async def test_it_is_live_without_being_loaded_again(opened):
     vm = SimulatedVm("web01")
     view = await opened(vm)

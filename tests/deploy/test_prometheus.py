@@ -2,11 +2,14 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from qmp_exporter.catalog.troubles import TROUBLES
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -62,14 +65,31 @@ def test_the_routes_are_valid_and_what_is_critical_goes_to_a_person_at_once(amto
         assert drill.splitlines()[-1] == "drill"
 
 
+def named(matchers: list[str]) -> Iterator[str]:
+    """The alerts, which may be patterns."""
+    for matcher in matchers:
+        if found := re.search(r'alertname=~?"([^"]*)"', matcher):
+            yield from found[1].split("|")
+
+
 def test_what_inhibits_and_what_is_inhibited_are_alerts_that_there_are():
     names = {alert["alert"] for alert in alerts()}
     rules = yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text())["inhibit_rules"]
-    matchers = [matcher for rule in rules for side in ("source", "target") for matcher in rule[f"{side}_matchers"]]
-    named = [re.search(r'alertname=~?"([^"]*)"', matcher) for matcher in matchers]
-    patterns = [name for match in named if match for name in match[1].split("|")]
+    patterns = [name for rule in rules for side in ("source", "target") for name in named(rule[f"{side}_matchers"])]
     assert len(patterns) > 10
     assert [pattern for pattern in patterns if not any(re.fullmatch(pattern, name) for name in names)] == []
+
+
+def test_what_a_trouble_inhibits_of_the_same_vm_is_the_same_here_as_on_our_pages():
+    rules = yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text())["inhibit_rules"]
+    here = {
+        (source, target)
+        for rule in rules
+        if "vm" in rule["equal"]
+        for source in named(rule["source_matchers"])
+        for target in named(rule["target_matchers"])
+    }
+    assert here == {(trouble.name, target) for trouble in TROUBLES for target in trouble.inhibits}
 
 
 @pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert["alert"])

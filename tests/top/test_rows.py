@@ -45,6 +45,13 @@ def names(shown: list[Row]) -> list[str]:
     return [one.vm for one in shown]
 
 
+def test_a_trouble_that_follows_from_a_worse_one_is_told_among_the_details_alone():
+    errors = trouble("warning", what="I/O errors", detail="vda", inhibited=True)
+    told = vm("web01", run_state="io-error", running=False, troubles=[trouble(), errors])
+    assert "I/O errors" not in rows(data(told))[0].wrong
+    assert any(line.startswith("WARNING I/O errors vda") for line in details(told, NOW))
+
+
 def test_a_vm_in_trouble_says_what_and_what_to_do_first():
     (row,) = rows(data(vm("web01", run_state="io-error", running=False, troubles=[trouble()])))
     assert row == Row(

@@ -115,6 +115,7 @@ TROUBLES = (
             a gap.
             """,
         when=held("qemu_vm_state", 900, state="io-error"),
+        inhibits=("QEMUBlockIOErrors",),
     ),
     Trouble(
         "QEMUStorageOutage",

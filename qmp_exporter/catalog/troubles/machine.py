@@ -82,6 +82,7 @@ TROUBLES = (
             """,
         when=holds("qemu_monitor_state", state="hung"),
         wait=300,
+        inhibits=("QEMUMonitorUnreachable",),
         has_own_lines=True,
     ),
     Trouble(
@@ -111,6 +112,7 @@ TROUBLES = (
             """,
         when=rose("qemu_monitor_disconnects_total", 600, after="none"),
         keeps=900,
+        inhibits=("QEMUMonitorUnreachable",),
         has_own_lines=True,
     ),
     Trouble(
@@ -156,6 +158,7 @@ TROUBLES = (
             """,
         threshold=CRASHES,
         when=rose("qemu_monitor_disconnects_total", 3600, by=CRASHES - 1, after="none"),
+        inhibits=("QEMUVMCrashed", "QEMUMonitorUnreachable"),
     ),
     Trouble(
         "QEMUVMRebootLoop",

@@ -44,7 +44,7 @@ class JsonOfTargets:
             targets.append(overview.encode(_target(watch, self._host)))
             await turn.checkpoint()
         down = [(source.name, why) for source, why in sorted(self._fleet.failures.items())]
-        troubles = [overview.trouble(one, {"instance": self._host}) for one in self._troubles.standing]
+        troubles = list(overview.troubles(self._troubles.standing, {"instance": self._host}))
         return overview.answer(__version__, self._host, time.time(), targets, down=down, troubles=troubles)
 
 
@@ -52,7 +52,7 @@ def _target(watch: Watch, host: str) -> overview.Target:
     target = watch.target
     monitor = overview.monitor(watch.vm, *watch.health, waits=watch.waits(time.monotonic()), now=time.time())
     named = {"vm": target.name, "instance": host}
-    troubles = [overview.trouble(one, named) for one in watch.troubles.standing]
+    troubles = overview.troubles(watch.troubles.standing, named)
     return overview.target(
         watch.vm,
         target.name,
