@@ -1,6 +1,6 @@
 """The root of a Debian -> that Debian booted by its own systemd, in which commands are run; gone without a trace after.
 
-with booted("bookworm", packages) as machine:
+with booted(root_of("bookworm"), packages) as machine:
     machine.run("systemctl", "is-system-running")
 """
 
@@ -84,16 +84,25 @@ class Machine:
         return ("python3", "-c", program, f"http://127.0.0.1:10065{path}")
 
 
-@contextlib.contextmanager
-def booted(release: str, shown: Path) -> Iterator[Machine]:
-    """`shown` is a directory that is /mnt inside, to read. What the machine writes goes to memory."""
+def root_of(release: str) -> Path:
     root = ROOTS / release
     if not root.is_dir():
         missing(f"no {root.relative_to(ROOTS.parent)}; `make test`, as root, makes it")
+    return root
+
+
+@contextlib.contextmanager
+def booted(root: Path, shown: Path, *, volatile: bool = True) -> Iterator[Machine]:
+    """`shown` is a directory that is /mnt inside, to read.  `volatile`: what the machine writes goes to memory."""
     nspawn = need("systemd-nspawn")
     options = (
         *("--quiet", "--boot", "--notify-ready=yes", "--console=read-only", "--register=no", "--keep-unit"),
-        *("--volatile=overlay", "--private-network", f"--machine=live-{os.getpid()}", "--kill-signal=SIGKILL"),
+        *(
+            f"--volatile={'overlay' if volatile else 'no'}",
+            "--private-network",
+            f"--machine=live-{os.getpid()}",
+            "--kill-signal=SIGKILL",
+        ),
     )
     with tempfile.TemporaryDirectory(prefix="live-") as name, systemd_control_groups(Path(name).name) as groups:
         directory = Path(name)
