@@ -1,7 +1,6 @@
 """The Debian package under a live systemd, of Debian 12 and 13 -> its life and the service's, from start to purge.
 
-Each test has a machine of its own, booted in a second from a root in which nothing is but the package and what it depends
-on.
+Each test has a machine of its own, booted in a second from a root with nothing but the package and what it depends on.
 """
 
 import re
