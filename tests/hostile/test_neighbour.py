@@ -39,7 +39,7 @@ from watching import NEVER, Watched, eventually
 UNREAD = b'{"event": "STOP", "data": 5}\r\n'  # a STOP says all by its name
 CLIENT = {"client": {"host": "h", "service": "1", "family": "ipv4"}}
 ROUNDS = 12
-PROMPT = 2.0  # seconds until the page of the one that is well is right, on a machine that does other things, too
+PROMPT = 5.0  # seconds until the page of the one that is well is right, on a machine that does other things, too
 MIB = 1 << 20
 # Whichever it was: what is asked after a connect is not all answered when the VM is up.
 TIMED_OUT = re.compile(r'^qmp_exporter_command_errors_total\{command="[a-z-]+",reason="timeout"\} 1\.0$', re.MULTILINE)
