@@ -97,12 +97,8 @@ def booted(root: Path, shown: Path, *, volatile: bool = True) -> Iterator[Machin
     nspawn = need("systemd-nspawn")
     options = (
         *("--quiet", "--boot", "--notify-ready=yes", "--console=read-only", "--register=no", "--keep-unit"),
-        *(
-            f"--volatile={'overlay' if volatile else 'no'}",
-            "--private-network",
-            f"--machine=live-{os.getpid()}",
-            "--kill-signal=SIGKILL",
-        ),
+        *("--private-network", f"--machine=live-{os.getpid()}", "--kill-signal=SIGKILL"),
+        f"--volatile={'overlay' if volatile else 'no'}",
     )
     with tempfile.TemporaryDirectory(prefix="live-") as name, systemd_control_groups(Path(name).name) as groups:
         directory = Path(name)
