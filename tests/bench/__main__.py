@@ -12,6 +12,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+from qmp_exporter.revision import revision
 from tests.bench import chain, cost, fleet, intake, libvirt, page, siege, soak
 from tests.bench.process import raise_file_limit
 from tests.bench.scale import FULL, SMOKE
@@ -31,29 +32,35 @@ LONG = "soak"  # half an hour, for who asks for it
 README = Path(__file__).with_name("README.md")
 
 
-def machine(busy: float) -> str:
-    """What numbers depend on, without what tells whose machine it is; `busy`: its load average before."""
+def origin() -> str:
+    """What was measured when; the machine may have been busy with other things before."""
+    return (
+        f"Of revision {revision()[:7]} on {time.strftime('%Y-%m-%d')}; load average before: {os.getloadavg()[0]:.1f}.\n"
+    )
+
+
+def machine() -> str:
+    """What numbers depend on, without what tells whose machine it is."""
     models = [
         line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
     ]
     libraries = ", ".join(f"{name} {version(name)}" for name in ("qemu.qmp", "prometheus_client", "msgspec", "aiohttp"))
     python = f"{platform.python_implementation()} {platform.python_version()}"
     cores = f"{os.cpu_count()} cores ({models[0] if models else platform.machine()}), {platform.system()}"
-    return f"{cores}, {python}, {libraries}; load average before it began: {busy:.1f}.\n"
+    return f"{cores}, {python}, {libraries}.\n"
 
 
 async def main(sections: list[str], *, smoke: bool) -> None:
     raise_file_limit()
-    busy = os.getloadavg()[0]
     for section in sections:
-        started = time.monotonic()
+        started, header = time.monotonic(), origin()
         text = await SECTIONS[section](SMOKE if smoke else FULL)
         sys.stdout.write(f"## {section}, {time.monotonic() - started:.0f} s\n\n{text}\n")
         sys.stdout.flush()
         if not smoke:
-            rewrite(README, section, text)
+            rewrite(README, section, f"{header}\n{text}")
     if not smoke:
-        rewrite(README, "machine", machine(busy))
+        rewrite(README, "machine", machine())
 
 
 if __name__ == "__main__":
