@@ -65,6 +65,11 @@ def test_the_routes_are_valid_and_what_is_critical_goes_to_a_person_at_once(amto
         assert drill.splitlines()[-1] == "drill"
 
 
+def inhibit_rules() -> list[dict[str, Any]]:
+    rules: list[dict[str, Any]] = yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text())["inhibit_rules"]
+    return rules
+
+
 def named(matchers: list[str]) -> Iterator[str]:
     """The alerts, which may be patterns."""
     for matcher in matchers:
@@ -74,17 +79,17 @@ def named(matchers: list[str]) -> Iterator[str]:
 
 def test_what_inhibits_and_what_is_inhibited_are_alerts_that_there_are():
     names = {alert["alert"] for alert in alerts()}
-    rules = yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text())["inhibit_rules"]
-    patterns = [name for rule in rules for side in ("source", "target") for name in named(rule[f"{side}_matchers"])]
+    patterns = [
+        name for rule in inhibit_rules() for side in ("source", "target") for name in named(rule[f"{side}_matchers"])
+    ]
     assert len(patterns) > 10
     assert [pattern for pattern in patterns if not any(re.fullmatch(pattern, name) for name in names)] == []
 
 
 def test_what_a_trouble_inhibits_of_the_same_vm_is_the_same_here_as_on_our_pages():
-    rules = yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text())["inhibit_rules"]
     here = {
         (source, target)
-        for rule in rules
+        for rule in inhibit_rules()
         if "vm" in rule["equal"]
         for source in named(rule["source_matchers"])
         for target in named(rule["target_matchers"])
