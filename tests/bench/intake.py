@@ -90,8 +90,8 @@ async def _stormed(contestant: Contestant, feeder: Feeder, events: int) -> Storm
     async with contestant(feeder) as exporter:
         await feeder.tell("negotiated")
         await exporter.all_up(vms)
-        warm = events // 2  # fills what stays: buffers, what is packed of pages, the black box; 2,000,000 with 500 VMs
-        await feeder.tell("storm", warm, 1, vms)
+        warm = events // 4
+        await feeder.tell("storm", warm, 1, vms)  # fills buffers that stay
         await exporter.counted(warm)
         cpu, before = exporter.process.cpu(), exporter.process.resident()
         await feeder.tell("storm", events, 1, vms)

@@ -61,8 +61,9 @@ def phases(page: str) -> dict[str, int]:
 
 def at_all_of_it(found: dict[str, int]) -> bool:
     """Whether so many keep the server waiting for each of these things as the crowd means to."""
-    wanted = {"request": 0.8 * SIZE - 1, "answer": 0.02 * SIZE, "idle": 0.1 * SIZE}
-    return all(found.get(phase, 0) >= number for phase, number in wanted.items())
+    if not found:
+        return False
+    return found["request"] >= 0.8 * SIZE - 1 and found["answer"] > 0.02 * SIZE and found["idle"] > 0.1 * SIZE
 
 
 def cut_off(page: str) -> float:
