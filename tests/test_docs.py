@@ -352,3 +352,15 @@ def test_the_quickstarts_say_whether_they_were_tried() -> None:
     assert len(quickstarts) == 5
     for page in quickstarts:
         assert re.search(r"^\*\*(Tried\*\* on|From documentation\*\*)", page.read_text(), re.MULTILINE), page.name
+
+
+def test_every_benchmark_has_a_place_for_its_numbers() -> None:
+    """Else `make bench` ends in the middle, after minutes."""
+    bench = ROOT / "tests/bench"
+    (sections,) = re.findall(r"^SECTIONS = \{(.*?)^\}", (bench / "__main__.py").read_text(), re.MULTILINE | re.DOTALL)
+    names = re.findall(r'^    "(\w+)":', sections, re.MULTILINE)
+    assert "chain" in names
+    readme = (bench / "README.md").read_text()
+    assert [
+        name for name in names if f"<!-- {name} -->\n" not in readme or f"<!-- end of {name} -->" not in readme
+    ] == []
